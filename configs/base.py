@@ -1,0 +1,94 @@
+"""Every setting with its default, unit and meaning. The defaults are the paper's knee MRI experiment (Dominic et al.).
+
+The other files in this folder change some of these values and add no key. No value is None: a key of type None could not
+be overridden on the command line. Ranges are checked by inpaint_ssl.config.resolve before anything is written.
+"""
+
+from ml_collections import ConfigDict
+
+
+def _training() -> ConfigDict:
+    """The keys that pretraining and fine-tuning share (paper, section 6.1.1)."""
+    c = ConfigDict()
+    c.batch_size = 9  # slices per step
+    c.learning_rate = 1e-3  # initial (epoch_decay, constant) or peak (cosine) learning rate of Adam
+    c.schedule = "epoch_decay"  # "epoch_decay" (the paper's) | "cosine" (over max_steps, to 0) | "constant"
+    c.decay_factor = 0.9  # epoch_decay: the learning rate is multiplied by this ...
+    c.decay_every_epochs = 2  # ... every so many epochs
+    c.learning_rate_floor = 1e-8  # epoch_decay never goes below this
+    c.warmup_steps = 0  # cosine: steps of linear warm-up from 0
+    c.max_epochs = 500  # passes over the training slices; 0 = no limit
+    c.max_steps = 0  # steps; 0 = no limit (cosine needs a limit)
+    c.validate_every_steps = 0  # steps between validations; 0 = once an epoch
+    c.adam_b1 = 0.99
+    c.adam_b2 = 0.995
+    c.adam_eps = 1e-8
+    c.early_stopping_patience = 10  # validations without improvement before training stops; 0 = never stop early
+    c.early_stopping_min_delta = 1e-3  # smallest fall of the validation loss that counts as an improvement
+    return c
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.study = "knee_mri"  # name of the study: first column of per_scan.csv, title of the report
+    c.stage = "all"  # "all" | "pretrain" | "finetune" | "evaluate" | "report"
+    c.seeds = (11725701,)  # one run per seed: initialisation, order of examples and corruption (default: the original code's)
+
+    c.data = ConfigDict()
+    c.data.format = "auto"  # "auto" (from dataset.json) | "msd" | "nnunet" | "phantom" (generated, needs no root)
+    c.data.root = ""  # folder that holds dataset.json
+    c.data.modality = "mri"  # "mri" (z-score per volume) | "ct" (HU windows as channels, z-score per image and channel)
+    c.data.classes = ()  # () = every label of dataset.json; else "name=label+label", labels by name or value
+    c.data.slice_axis = "sagittal"  # "sagittal" | "coronal" | "axial"
+    c.data.image_size = (512, 512)  # (height, width) in pixels; slices are padded or cropped about their centre
+    c.data.channels = "root_sum_of_squares"  # "all" (each channel of the scan) | "root_sum_of_squares" (one channel)
+    c.data.hu_windows = ((400.0, 50.0), (1800.0, 40.0), (500.0, 50.0))  # CT: (width, level) in HU of each channel
+    c.data.geometry_tolerance_mm = 0.1  # largest distance between the corners of image and label grids
+    c.data.use_unlabelled = True  # pretrain on imagesUl / imagesTs too, beside all training scans
+
+    c.data.phantom = ConfigDict()  # generated knee phantom, two qDESS echoes
+    c.data.phantom.subjects = 40  # number of labelled subjects
+    c.data.phantom.unlabelled_subjects = 0  # number of further subjects without labels
+    c.data.phantom.size = (96, 96)  # (superior-inferior, anterior-posterior) voxels of a sagittal slice
+    c.data.phantom.slices = 24  # sagittal slices per subject
+    c.data.phantom.seed = 0  # seed of anatomy, coil shading and noise
+    c.data.phantom.snr = 20.0  # femoral cartilage signal of echo 1 over the noise standard deviation
+
+    c.split = ConfigDict()
+    c.split.file = ""  # JSON with "train", "validation", "test" lists of subject (or scan) ids; "" = draw from fractions
+    c.split.fractions = (0.6, 0.15, 0.25)  # of the labelled subjects: training, validation, test
+    c.split.split_seed = 0  # draws training, validation and test subjects
+    c.split.subset_draw = 0  # draws the nested label subsets inside the training subjects
+    c.split.label_fractions = (0.05, 0.1, 0.25, 0.5, 1.0)  # label subsets as fractions of the training subjects
+    c.split.label_counts = ()  # subjects of each label subset, in the order of label_fractions; () = round the fractions
+
+    c.corruption = ConfigDict()  # paper, section 2.4
+    c.corruption.task = "context_restoration"  # "context_restoration" (swap patches) | "context_prediction" (zero patches)
+    c.corruption.patch_size = 32  # side K of the square patches in pixels
+    c.corruption.sampling = "poisson_disc"  # "poisson_disc" | "random"
+    c.corruption.area_fraction = 0.25  # smallest share of the image that is corrupted
+
+    c.model = ConfigDict()
+    c.model.filters = (32, 64, 128, 256, 512)  # channels of each level of the U-Net, top to bottom
+    c.model.groups = 16  # groups of every GroupNorm; divides every entry of filters
+    c.model.dtype = "float32"  # of the convolutions: "float32" | "bfloat16"; parameters and losses stay float32
+
+    c.pretrain = _training()
+    c.pretrain.early_stopping_patience = 4
+    c.pretrain.early_stopping_min_delta = 50.0  # at 512 x 512 pixels; scaled by image area
+    c.finetune = _training()
+
+    c.transfer = ConfigDict()
+    c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder", "post_processing"
+    c.transfer.adapt_input = "refuse"  # input channels differ: "refuse" | "average" (mean kernel, rescaled)
+
+    c.evaluate = ConfigDict()
+    c.evaluate.batch_size = 16  # slices per step of validation and evaluation
+    c.evaluate.threshold = 0.5  # a pixel belongs to a class when its sigmoid reaches this
+    c.evaluate.inpainting_examples = 6  # test slices kept as original / corrupted / restored pictures
+
+    c.statistics = ConfigDict()
+    c.statistics.alpha = 0.05  # type-1 error of the one-sided tests (paper, section 2.8)
+
+    c.log_every_steps = 25  # training steps between two rows of metrics.csv
+    return c

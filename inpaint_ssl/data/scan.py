@@ -1,0 +1,57 @@
+"""A scan as every reader hands it over, and the interface of a reader."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ScanEntry:
+    """What is known of a scan before it is read.
+
+    `image_paths` has one path per channel (empty for generated scans); `label_path` is "" when there is no label file.
+    """
+
+    scan_id: str
+    subject_id: str
+    has_label: bool
+    image_paths: tuple[str, ...] = ()
+    label_path: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan in RAS orientation.
+
+    RAS as in nibabel: index along axis 0 grows towards the patient's Right, axis 1 towards Anterior, axis 2 towards Superior.
+
+    image: float32 (X, Y, Z, channels), raw intensities (HU for CT). label: uint8 (X, Y, Z) label values, or None.
+    spacing_mm: voxel size along X, Y, Z. affine: 4x4 of the RAS grid; original_affine, original_orientation (nibabel
+    axis codes, for example "LPS") and original_shape describe the file, so that a mask can be written back to its grid.
+    acquisition: numbers such as tr_ms, te_ms, flip_angle_deg where known.
+    """
+
+    entry: ScanEntry
+    image: np.ndarray
+    label: np.ndarray | None
+    spacing_mm: tuple[float, float, float]
+    affine: np.ndarray
+    original_affine: np.ndarray
+    original_orientation: str
+    original_shape: tuple[int, int, int]
+    acquisition: Mapping[str, float] = field(default_factory=dict)
+
+
+class ScanDataset(Protocol):
+    """A set of scans that are listed at once and read one by one."""
+
+    name: str
+    channel_names: tuple[str, ...]
+    labels: Mapping[str, int]  # name -> value in Scan.label, background excluded
+    entries: tuple[ScanEntry, ...]
+
+    def read(self, entry: ScanEntry) -> Scan:
+        """Read one scan; raises InputError naming the file when it cannot be used."""
+        ...
