@@ -1,7 +1,7 @@
 """Every setting with its default, unit and meaning. The defaults are the paper's knee MRI experiment (Dominic et al.).
 
-The other files in this folder change some of these values and add no key. No value is None: a key of type None could not
-be overridden on the command line. Ranges are checked by inpaint_ssl.config.resolve before anything is written.
+The other files in this folder change some of these values and add no key. No value is None: a key of type None could
+not be overridden on the command line. Ranges are checked by inpaint_ssl.config.resolve before anything is written.
 """
 
 from ml_collections import ConfigDict
@@ -32,7 +32,9 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.study = "knee_mri"  # name of the study: first column of per_scan.csv, title of the report
     c.stage = "all"  # "all" | "pretrain" | "finetune" | "evaluate" | "report"
-    c.seeds = (11725701,)  # one run per seed: initialisation, order of examples and corruption (default: the original code's)
+    c.seeds = (
+        11725701,
+    )  # one run per seed: initialisation, order of examples and corruption (default: the original code's)
 
     c.data = ConfigDict()
     c.data.format = "auto"  # "auto" (from dataset.json) | "msd" | "nnunet" | "phantom" (generated, needs no root)
@@ -55,7 +57,9 @@ def get_config() -> ConfigDict:
     c.data.phantom.snr = 20.0  # femoral cartilage signal of echo 1 over the noise standard deviation
 
     c.split = ConfigDict()
-    c.split.file = ""  # JSON with "train", "validation", "test" lists of subject (or scan) ids; "" = draw from fractions
+    c.split.file = (
+        ""  # JSON with "train", "validation", "test" lists of subject (or scan) ids; "" = draw from fractions
+    )
     c.split.fractions = (0.6, 0.15, 0.25)  # of the labelled subjects: training, validation, test
     c.split.split_seed = 0  # draws training, validation and test subjects
     c.split.subset_draw = 0  # draws the nested label subsets inside the training subjects
@@ -63,7 +67,9 @@ def get_config() -> ConfigDict:
     c.split.label_counts = ()  # subjects of each label subset, in the order of label_fractions; () = round the fractions
 
     c.corruption = ConfigDict()  # paper, section 2.4
-    c.corruption.task = "context_restoration"  # "context_restoration" (swap patches) | "context_prediction" (zero patches)
+    c.corruption.task = (
+        "context_restoration"  # "context_restoration" (swap) | "context_prediction" (zero)
+    )
     c.corruption.patch_size = 32  # side K of the square patches in pixels
     c.corruption.sampling = "poisson_disc"  # "poisson_disc" | "random"
     c.corruption.area_fraction = 0.25  # smallest share of the image that is corrupted

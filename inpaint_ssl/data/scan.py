@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -44,13 +44,29 @@ class Scan:
     acquisition: Mapping[str, float] = field(default_factory=dict)
 
 
+@runtime_checkable
 class ScanDataset(Protocol):
     """A set of scans that are listed at once and read one by one."""
 
-    name: str
-    channel_names: tuple[str, ...]
-    labels: Mapping[str, int]  # name -> value in Scan.label, background excluded
-    entries: tuple[ScanEntry, ...]
+    @property
+    def name(self) -> str:
+        """Of the data set, for the report."""
+        ...
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """One per channel of Scan.image."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, int | tuple[int, ...]]:
+        """Name -> value in Scan.label, or values for a region; background excluded."""
+        ...
+
+    @property
+    def entries(self) -> tuple[ScanEntry, ...]:
+        """Every scan, labelled and unlabelled."""
+        ...
 
     def read(self, entry: ScanEntry) -> Scan:
         """Read one scan; raises InputError naming the file when it cannot be used."""

@@ -1,0 +1,1 @@
+"""Settings of studies as ml-collections files; base.py holds every key."""

@@ -1,0 +1,35 @@
+"""Head-and-neck planning CT (OpenKBP, nnU-Net v2 raw layout), axial slices, four small structures, three HU windows.
+
+python -m experiments.main --config=configs/headneck_ct.py --config.data.root=<folder> --workdir=runs/headneck_ct
+
+The unlabelled scans of imagesUl join the pretraining. Departs from the paper as configs/hippocampus.py does.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+    c.study = "headneck_ct"
+    c.seeds = (0,)
+
+    c.data.format = "nnunet"
+    c.data.modality = "ct"
+    c.data.slice_axis = "axial"
+    c.data.image_size = (128, 128)
+    c.data.channels = "all"
+    c.split.fractions = (0.6, 0.15, 0.25)
+    c.split.label_fractions = (0.05, 1.0)
+
+    c.corruption.patch_size = 8
+    c.model.filters = (16, 32, 64, 128)
+
+    for phase in (c.pretrain, c.finetune):
+        phase.schedule = "cosine"
+        phase.early_stopping_patience = 0
+        phase.max_epochs = 0
+        phase.max_steps = 2500
+        phase.validate_every_steps = 250
+    return c

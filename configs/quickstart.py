@@ -1,0 +1,38 @@
+"""The whole study on generated knees, in a few minutes on two cores.
+
+python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
+
+40 generated subjects (24 training, 6 validation, 10 test), 64 x 64 slices, a small U-Net, schedules counted in steps.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+    c.study = "quickstart"
+    c.seeds = (0,)
+
+    c.data.format = "phantom"
+    c.data.image_size = (64, 64)
+    c.data.phantom.subjects = 40
+    c.data.phantom.size = (64, 64)
+    c.data.phantom.slices = 20
+    c.split.fractions = (0.6, 0.15, 0.25)
+    c.split.label_fractions = (0.05, 1.0)
+
+    c.corruption.patch_size = 8
+    c.model.filters = (16, 32, 64, 128)
+
+    for phase in (c.pretrain, c.finetune):
+        phase.schedule = "cosine"
+        phase.batch_size = 8
+        phase.early_stopping_patience = 0
+        phase.max_epochs = 0
+    c.pretrain.max_steps = 500
+    c.pretrain.validate_every_steps = 100
+    c.finetune.max_steps = 300
+    c.finetune.validate_every_steps = 60
+    return c

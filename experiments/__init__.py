@@ -1,0 +1,1 @@
+"""Command lines: flags to configuration to package."""

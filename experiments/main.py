@@ -1,0 +1,95 @@
+"""Run a study: python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
+
+Without --config the study in --workdir goes on with the settings of its config.json. Any setting can be changed on the
+command line, for example --config.stage=report or --config.seeds=0,1,2. Exit codes: 0 complete, 1 a run of the study
+failed, 2 something given cannot be used, 130 interrupted (the same command goes on).
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+
+from configs import base
+from inpaint_ssl.config import load, resolve
+from inpaint_ssl.errors import InputError
+
+
+def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
+    """(settings not yet checked, work folder, debug) from the command line; InputError when it cannot be read."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "folder of the study; made when missing", flag_values=values)
+    flags.DEFINE_boolean("debug", False, "show the traceback of errors", flag_values=values)
+    names = [argument.lstrip("-").split("=")[0] for argument in argv[1:]]
+    if "config" in names:
+        config_flags.DEFINE_config_file(
+            "config", None, "configs/<file>.py", lock_config=True, flag_values=values, sys_argv=list(argv)
+        )
+    else:
+        workdir = next((word.partition("=")[2] for word in argv if word.lstrip("-").startswith("workdir=")), "")
+        if not workdir or not (Path(workdir) / "config.json").exists():
+            raise InputError(
+                "no --config given, expected --config=configs/<file>.py --workdir=<folder> "
+                "(or --workdir=<folder> alone for a study that was started there)"
+            )
+        saved = load(Path(workdir) / "config.json")
+        config_flags.DEFINE_config_dict("config", saved, flag_values=values, sys_argv=list(argv))
+    try:
+        rest = values(list(argv))
+        config = values.config
+    except AttributeError as error:
+        hint = str(error).strip("'\"").replace("\\n", " ").replace("\n", " ").replace('\\"', '"')
+        raise InputError(f"no such setting: {hint}; configs/base.py holds every key") from error
+    except (flags.Error, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
+        raise InputError(f"{' '.join(str(error).split())}; configs/base.py holds every setting and its type") from error
+    if len(rest) > 1:
+        raise InputError(f"got the word {rest[1]!r}, expected flags such as --workdir=runs/quickstart")
+    if not values.workdir:
+        raise InputError("no --workdir given, expected the folder for this study, such as --workdir=runs/quickstart")
+    return config, Path(values.workdir), values.debug
+
+
+def _log_to(workdir: Path) -> None:
+    """log.txt, opened when the first line is written, so that a refused study leaves no trace."""
+    handler = logging.FileHandler(workdir / "log.txt", delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("inpaint_ssl")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [handler]
+    logger.propagate = False  # the terminal shows progress lines, not the log
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code of the command line `argv`."""
+    debug = any(word.lstrip("-") in ("debug", "debug=true", "debug=True") for word in argv)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    if any(word in ("-h", "--help", "-help", "--helpfull") for word in argv):
+        print(__doc__)
+        return 0
+    try:
+        config, workdir, debug = parse(argv)
+        config = resolve(config, base.get_config())
+        if workdir.exists() and not workdir.is_dir():
+            raise InputError(f"--workdir: {workdir} is a file, expected a folder or a path where one can be made")
+        _log_to(workdir)
+        from inpaint_ssl.study import run_study
+
+        return 0 if run_study(config, base.get_config(), workdir, Console()) else 1
+    except InputError as error:
+        if debug:
+            raise
+        errors.print(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        errors.print("interrupted; the same command goes on from the last checkpoint")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

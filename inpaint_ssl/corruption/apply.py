@@ -1,0 +1,100 @@
+"""The two corruptions of the paper (section 2.4), each for one image; vmap them over a batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from inpaint_ssl.corruption import poisson_disc, random_patches
+from inpaint_ssl.corruption.spec import Patches, PatchSpec, Task
+from inpaint_ssl.errors import InputError
+
+# Whole K x K windows of a map (H, W), by the corners (n, 2).
+_READ = lax.GatherDimensionNumbers((1, 2), (), (0, 1))
+_WRITE = lax.ScatterDimensionNumbers((1, 2), (), (0, 1))
+_IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+
+
+def sample_patches(
+    key: jax.Array, image_size: tuple[int, int], spec: PatchSpec, task: Task = "context_prediction"
+) -> Patches:
+    """The patches that `context_prediction` (or the task named) uses with this key on an image of (height, width).
+
+    For context restoration patches 2i and 2i + 1 are the pair i, to be swapped in this order.
+    Raises InputError, while tracing, when the spec does not suit the image size.
+    """
+    height, width = (int(side) for side in image_size)
+    spec.check((height, width), task)
+    if spec.sampling == "random":
+        return random_patches.sample(key, (height, width), spec, task)[0]
+    return poisson_disc.sample(key, (height, width), spec, task)
+
+
+def context_prediction(key: jax.Array, image: jax.Array | np.ndarray, spec: PatchSpec) -> jax.Array:
+    """Set patches of an image (H, W, C) to zero in every channel until they cover the area fraction (section 2.4).
+
+    All other pixels stay as they are, bit for bit; the data type stays. Raises InputError for another number of
+    dimensions or when the spec does not suit the image size.
+    """
+    image = _as_image(image)
+    size = (image.shape[0], image.shape[1])
+    spec.check(size, "context_prediction")
+    if spec.sampling == "random":
+        mask = random_patches.sample(key, size, spec, "context_prediction")[1]
+    else:
+        patches = poisson_disc.sample(key, size, spec, "context_prediction")
+        mask = _write_disjoint(jnp.zeros(size, bool), patches.corners, jnp.array(True), spec.patch_size)
+    return jnp.where(mask[..., None], jnp.zeros((), image.dtype), image)
+
+
+def context_restoration(key: jax.Array, image: jax.Array | np.ndarray, spec: PatchSpec) -> jax.Array:
+    """Swap pairs of patches of an image (H, W, C) until the touched pixels reach the area fraction (section 2.4).
+
+    The two patches of a pair never overlap. With random sampling a later pair may overlap earlier ones and moves what
+    is there then. All channels move together and the values of each channel are only re-arranged; the data type stays.
+    Raises InputError for another number of dimensions or when the spec does not suit the image size.
+    """
+    image = _as_image(image)
+    height, width, channels = image.shape
+    spec.check((height, width), "context_restoration")
+    source = lax.iota(jnp.int32, height * width).reshape(height, width)
+    if spec.sampling == "random":
+        patches = random_patches.sample(key, (height, width), spec, "context_restoration")[0]
+        source = _swap_in_order(source, patches, spec.patch_size)
+    else:
+        corners = poisson_disc.sample(key, (height, width), spec, "context_restoration").corners
+        partner = corners.reshape(-1, 2, 2)[:, ::-1].reshape(-1, 2)
+        block = source[: spec.patch_size, : spec.patch_size]
+        values = (partner[:, 0] * width + partner[:, 1])[:, None, None] + block
+        source = _write_disjoint(source, corners, values, spec.patch_size)
+    pixels = image.reshape(height * width, channels)
+    return pixels.at[source].get(mode="promise_in_bounds", unique_indices=True)
+
+
+def _as_image(image: jax.Array | np.ndarray) -> jax.Array:
+    image = jnp.asarray(image)
+    if image.ndim != 3:
+        raise InputError(f"image has shape {image.shape}, expected (height, width, channels): use vmap for a batch")
+    return image
+
+
+def _write_disjoint(target: jax.Array, corners: jax.Array, values: jax.Array, patch_size: int) -> jax.Array:
+    """Write values (n, K, K), or one value, into the patches of target (H, W); the patches must not overlap."""
+    updates = jnp.broadcast_to(values, (corners.shape[0], patch_size, patch_size))
+    return lax.scatter(target, corners, updates, _WRITE, unique_indices=True, mode=_IN_BOUNDS)
+
+
+def _swap_in_order(source: jax.Array, patches: Patches, patch_size: int) -> jax.Array:
+    """Swap the used pairs one after another in a map of pixels (H, W)."""
+    pairs = patches.corners.reshape(-1, 2, 2)
+    # An unused pair swaps a patch with itself: the number of steps is fixed, which keeps the loop cheap under vmap.
+    second = jnp.where(patches.used[::2, None], pairs[:, 1], pairs[:, 0])
+    pairs = jnp.stack([pairs[:, 0], second], axis=1)
+
+    def swap(step: int, source: jax.Array) -> jax.Array:
+        # One read and one write of both patches: with two of each XLA copies the whole map in every step.
+        both = lax.gather(source, pairs[step], _READ, (patch_size, patch_size), mode=_IN_BOUNDS)
+        return lax.scatter(source, pairs[step, ::-1], both, _WRITE, mode=_IN_BOUNDS)
+
+    # The map varies over the same devices as the pairs, for shard_map.
+    return lax.fori_loop(0, pairs.shape[0], swap, source + 0 * pairs[0, 0, 0])

@@ -1,0 +1,72 @@
+"""Losses of the paper (section 6.1.1, equations 1 and 2) and the sums they are made of.
+
+With `axis_name` the sums run over all devices of that axis (pmap, shard_map), so that a batch gives the same value
+however it is split. `is_real` (N,) leaves padded rows out.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
+
+from inpaint_ssl.types import AnyArray
+
+
+def _global_sum(value: jax.Array, axis_name: str | None) -> jax.Array:
+    return value if axis_name is None else jax.lax.psum(value, axis_name)
+
+
+def _weights(is_real: Bool[AnyArray, "n"] | None, count: int) -> jax.Array:
+    return jnp.ones((count,), jnp.float32) if is_real is None else jnp.asarray(is_real).astype(jnp.float32)
+
+
+def inpainting_sums(
+    prediction: Float[AnyArray, "n h w c"],
+    target: Float[AnyArray, "n h w c"],
+    is_real: Bool[AnyArray, "n"] | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Sum over the real images of the squared error (summed over pixels, averaged over channels), and their number."""
+    squared = jnp.square(jnp.asarray(prediction, jnp.float32) - jnp.asarray(target, jnp.float32))
+    weights = _weights(is_real, prediction.shape[0])
+    return jnp.sum(jnp.mean(jnp.sum(squared, axis=(1, 2)), axis=-1) * weights), jnp.sum(weights)
+
+
+def inpainting_l2(
+    prediction: Float[AnyArray, "n h w c"],
+    target: Float[AnyArray, "n h w c"],
+    *,
+    is_real: Bool[AnyArray, "n"] | None = None,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """Equation 1: squared error summed over pixels, averaged over images and channels. 0 when no image is real."""
+    total, count = inpainting_sums(prediction, target, is_real)
+    return _global_sum(total, axis_name) / jnp.maximum(_global_sum(count, axis_name), 1.0)
+
+
+def dice_sums(
+    probability: Float[AnyArray, "n h w k"],
+    target: Shaped[AnyArray, "n h w k"],
+    is_real: Bool[AnyArray, "n"] | None = None,
+) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
+    """Per class the sums over images and pixels of probability * target and of probability + target."""
+    weights = _weights(is_real, probability.shape[0])[:, None]
+    probability, target = jnp.asarray(probability, jnp.float32), jnp.asarray(target).astype(jnp.float32)
+    intersection = jnp.sum(jnp.sum(probability * target, axis=(1, 2)) * weights, axis=0)
+    total = jnp.sum(jnp.sum(probability + target, axis=(1, 2)) * weights, axis=0)
+    return intersection, total
+
+
+def batch_dice_loss(
+    probability: Float[AnyArray, "n h w k"],
+    target: Shaped[AnyArray, "n h w k"],
+    *,
+    epsilon: float = 1e-7,
+    is_real: Bool[AnyArray, "n"] | None = None,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """Equation 2: Dice loss over the whole mini-batch per class, averaged over classes.
+
+    `probability` in [0, 1], `target` 0 or 1 (any dtype). A class absent from batch and prediction has loss 0.
+    """
+    intersection, total = dice_sums(probability, target, is_real)
+    intersection, total = _global_sum(intersection, axis_name), _global_sum(total, axis_name)
+    return jnp.mean(1.0 - (2.0 * intersection + epsilon) / (total + epsilon))

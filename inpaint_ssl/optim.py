@@ -1,0 +1,52 @@
+"""Adam and its learning-rate schedules (paper, section 6.1.1)."""
+
+from dataclasses import dataclass
+
+import optax
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """The keys of configs/base.py that define optimiser and schedule; same names and units."""
+
+    learning_rate: float
+    schedule: str
+    decay_factor: float
+    decay_every_epochs: int
+    learning_rate_floor: float
+    warmup_steps: int
+    max_steps: int
+    adam_b1: float
+    adam_b2: float
+    adam_eps: float
+
+
+def make_schedule(settings: OptimSettings, steps_per_epoch: int) -> optax.Schedule:
+    """Learning rate as a function of the step.
+
+    epoch_decay is the paper's: times `decay_factor` every `decay_every_epochs`, not below the floor. cosine rises
+    linearly over `warmup_steps`, then falls to 0 at `max_steps`. ValueError for another name.
+    """
+    if settings.schedule == "epoch_decay":
+        return optax.exponential_decay(
+            settings.learning_rate,
+            transition_steps=settings.decay_every_epochs * steps_per_epoch,
+            decay_rate=settings.decay_factor,
+            staircase=True,
+            end_value=min(settings.learning_rate_floor, settings.learning_rate),
+        )
+    if settings.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(
+            init_value=0.0 if settings.warmup_steps else settings.learning_rate,
+            peak_value=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            decay_steps=settings.max_steps,
+        )
+    if settings.schedule == "constant":
+        return optax.constant_schedule(settings.learning_rate)
+    raise ValueError(f'schedule is {settings.schedule!r}; expected "epoch_decay", "cosine" or "constant"')
+
+
+def make_optimizer(settings: OptimSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Adam with the paper's moments (0.99, 0.995 by default) under `schedule`."""
+    return optax.adam(schedule, b1=settings.adam_b1, b2=settings.adam_b2, eps=settings.adam_eps)

@@ -1,0 +1,206 @@
+"""Reads what evaluation left in a study directory. Whatever is not there yet is left out, never an error."""
+
+import math
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.files import read_csv, read_json
+from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED, StudyStatistics, summarise
+
+_EMPTY: dict[str, Any] = {
+    "study": "", "dataset": "", "modality": "", "classes": [], "label_fractions": [], "label_counts": {}, "seeds": [],
+    "subset_draw": 0, "alpha": 0.05, "splits": {}, "departures": [], "warnings": [], "versions": {}, "device": "",
+    "settings": {}, "cells": [], "seconds": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class History:
+    """Loss curves of one run: steps and losses of each split."""
+
+    cell: dict[str, Any]
+    train: tuple[list[float], list[float]]
+    validation: tuple[list[float], list[float]]
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """One test slice (H, W, C) before corruption, after it, and restored."""
+
+    scan: str
+    slice_index: int
+    original: np.ndarray
+    corrupted: np.ndarray
+    restored: np.ndarray
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One test slice (H, W) with the truth and the prediction of each arm; `rank` is best, median or worst."""
+
+    rank: str
+    scan: str
+    slice_index: int
+    label_fraction: float
+    seed: int
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: dict[str, np.ndarray]
+    dice: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """L2 norm between restored and original test slices of one channel, averaged over seeds for each slice."""
+
+    channel: str
+    mean: float
+    sd: float
+    n_slices: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that the report shows."""
+
+    workdir: Path
+    info: dict[str, Any]
+    statistics: StudyStatistics
+    histories: tuple[History, ...]
+    inpainting: tuple[Inpainting, ...]
+    restoration: tuple[Restoration, ...]
+    overlays: tuple[Overlay, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes with results, in the study's order."""
+        known = [name for name in self.info["classes"] if name in self.statistics.classes]
+        return (*known, *(name for name in self.statistics.classes if name not in known))
+
+    def labelled(self, fraction: float) -> int | None:
+        """Number of labelled subjects at a label fraction, when study.json says it."""
+        counts = {float(key): int(value) for key, value in self.info["label_counts"].items()}
+        return counts.get(fraction)
+
+
+def read_study(workdir: Path) -> Study:
+    """Read a study directory. InputError when study.json is missing or a file cannot be read."""
+    info = read_json(workdir / "study.json", "summary of a study, written by evaluation")
+    if not isinstance(info, dict):
+        raise InputError(f"{workdir / 'study.json'} holds no table; expected the summary of a study; evaluate again")
+    info = _EMPTY | info
+    cells = [cell | {"folder": workdir / cell["directory"]} for cell in info["cells"]]
+    per_scan, per_slice = _rows(workdir / "per_scan.csv"), _rows(workdir / "per_slice.csv")
+    return Study(
+        workdir=workdir,
+        info=info,
+        statistics=summarise(per_scan, float(info["alpha"])),
+        histories=tuple(_history(cell) for cell in cells if (cell["folder"] / "metrics.csv").is_file()),
+        inpainting=_inpainting([cell for cell in cells if cell["phase"] == "pretrain"]),
+        restoration=_restoration(per_slice),
+        overlays=_overlays([cell for cell in cells if cell["phase"] == "finetune"]),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return read_csv(path) if path.is_file() else []
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def _history(cell: dict[str, Any]) -> History:
+    curves: dict[str, tuple[list[float], list[float]]] = {"train": ([], []), "validation": ([], [])}
+    for row in read_csv(cell["folder"] / "metrics.csv"):
+        step, loss = _number(row.get("step")), _number(row.get("loss"))
+        if row.get("split") in curves and math.isfinite(step) and math.isfinite(loss):
+            curves[row["split"]][0].append(step)
+            curves[row["split"]][1].append(loss)
+    return History(cell, curves["train"], curves["validation"])
+
+
+def _arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read ({error}); expected examples; evaluate the study again") from None
+
+
+def _inpainting(cells: list[dict[str, Any]]) -> tuple[Inpainting, ...]:
+    """Examples of the first pretraining that has any: the same slices of every seed would only repeat themselves."""
+    for cell in cells:
+        if paths := sorted((cell["folder"] / "examples").glob("*.npz")):
+            examples = []
+            for path in paths:
+                a = _arrays(path, ("original", "corrupted", "restored", "scan", "slice"))
+                pictures = (a["original"], a["corrupted"], a["restored"])
+                examples.append(Inpainting(str(a["scan"]), int(a["slice"]), *pictures))
+            return tuple(examples)
+    return ()
+
+
+def _restoration(rows: Iterable[Mapping[str, str]]) -> tuple[Restoration, ...]:
+    channels: dict[str, dict[tuple[str, str], list[float]]] = {}
+    unit = ""
+    for row in rows:
+        value = _number(row["value"])
+        if row["metric"] == "inpainting_l2_norm" and row["split"] == "test" and math.isfinite(value):
+            unit = row["unit"]
+            channels.setdefault(row["class"], {}).setdefault((row["scan"], row["slice"]), []).append(value)
+    result = []
+    for channel, slices in channels.items():
+        values = np.array([np.mean(seeds) for seeds in slices.values()])
+        sd = float(values.std(ddof=1)) if values.size > 1 else math.nan
+        result.append(Restoration(channel, float(values.mean()), sd, values.size, unit))
+    return tuple(result)
+
+
+def _overlays(cells: list[dict[str, Any]]) -> tuple[Overlay, ...]:
+    """Best, median and worst test scan of the pretrained arm's first seed at the smallest label fraction."""
+    with_pictures = [cell for cell in cells if any((cell["folder"] / "examples").glob("*.npz"))]
+    if not with_pictures:
+        return ()
+    leading = [cell for cell in with_pictures if cell["arm"] == PRETRAINED] or with_pictures
+    chosen = min(leading, key=lambda cell: cell["label_fraction"])  # the first of equals: cells are in seed order
+    same = ("label_fraction", "seed", "subset_draw")
+    twins = {c["arm"]: c["folder"] for c in with_pictures if all(c[key] == chosen[key] for key in same)}
+    folder = chosen["folder"] / "examples"
+    scores = [(float(_arrays(path, ["dice"])["dice"]), path.name) for path in sorted(folder.glob("*.npz"))]
+    ranked = sorted(score for score in scores if not math.isnan(score[0]))
+    if not ranked:
+        return ()
+    places = {"best": len(ranked) - 1, "median": len(ranked) // 2, "worst": 0}
+    unique = {place: rank for rank, place in reversed(places.items())}  # with few scans ranks coincide
+    names = {rank: ranked[place][1] for place, rank in unique.items()}
+    return tuple(_overlay(rank, names[rank], chosen, twins) for rank in places if rank in names)
+
+
+def _overlay(rank: str, name: str, chosen: Mapping[str, Any], twins: Mapping[str, Path]) -> Overlay:
+    keys = ("image", "truth", "prediction", "scan", "slice", "dice")
+    paths = {arm: twins[arm] / "examples" / name for arm in (FROM_SCRATCH, PRETRAINED) if arm in twins}
+    arms = {arm: _arrays(path, keys) for arm, path in paths.items() if path.is_file()}
+    shown = arms[chosen["arm"]]
+    return Overlay(
+        rank=rank,
+        scan=str(shown["scan"]),
+        slice_index=int(shown["slice"]),
+        label_fraction=float(chosen["label_fraction"]),
+        seed=int(chosen["seed"]),
+        image=shown["image"],
+        truth=shown["truth"],
+        # the arms may keep different slices of a scan; only pictures of the same slice can stand side by side
+        predictions={arm: a["prediction"] for arm, a in arms.items() if int(a["slice"]) == int(shown["slice"])},
+        dice={arm: float(a["dice"]) for arm, a in arms.items()},
+    )

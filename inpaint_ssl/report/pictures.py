@@ -1,0 +1,136 @@
+"""Test slices: original, corrupted and restored; and segmentations of both arms beside the truth."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+
+from inpaint_ssl.report.drawing import Drawing
+from inpaint_ssl.report.load import Inpainting, Overlay, Study
+from inpaint_ssl.report.text import ARM_NAMES, percent, ratio
+from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED
+
+# none is the colour of an arm (drawing.ARM_COLOURS); the first four differ for every common kind of colour blindness
+CLASS_COLOURS = (
+    "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#c1272d", "#7b5cd6", "#a6761d", "#7df0c8", "#f7b6d2",
+)  # fmt: skip
+_WIDTH = 6.4  # inches of a row of four pictures
+_LARGEST = 512  # pixels of a side in the page; larger pictures are thinned to keep the file small
+
+
+def _thin(image: np.ndarray) -> np.ndarray:
+    step = math.ceil(max(image.shape[:2]) / _LARGEST)
+    return image[::step, ::step]
+
+
+def _panels(rows: int, columns: int, shape: Sequence[int], extra: float) -> tuple[Figure, list[list[Axes]]]:
+    """Axes for pictures of `shape` (H, W); `extra` is the height in inches for text."""
+    side = min(_WIDTH / columns * shape[0] / shape[1], 3.2)
+    figure = Figure(figsize=(_WIDTH, rows * (side + 0.19) + extra), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return figure, [list(row) for row in grid]
+
+
+def _show(axes: Axes, image: np.ndarray, low: float, high: float, colours: str = "gray") -> None:
+    axes.imshow(_thin(image), cmap=colours, vmin=low, vmax=max(high, low + 1e-6), interpolation="none")
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, fontsize=8.5, loc="center", fontweight="normal", pad=3)
+
+
+def inpainting_examples(study: Study) -> list[Drawing]:
+    """One drawing per kept test slice: a row for each of at most three channels."""
+    channels = [r.channel for r in study.restoration]
+    return [_inpainting(example, i, channels) for i, example in enumerate(study.inpainting)]
+
+
+def _inpainting(example: Inpainting, number: int, channels: Sequence[str]) -> Drawing:
+    count = min(example.original.shape[-1], 3)
+    figure, grid = _panels(count, 4, example.original.shape, 0.0)
+    for c, row in enumerate(grid):
+        original, corrupted, restored = (a[..., c] for a in (example.original, example.corrupted, example.restored))
+        difference = np.abs(restored - original)
+        low, high = np.percentile(original, (0.5, 99.5))
+        top = float(np.percentile(difference, 99.5))
+        for axes, image in zip(row, (original, corrupted, restored), strict=False):
+            _show(axes, image, float(low), float(high))
+        _show(row[3], difference, 0.0, top, "magma")
+        named = f", {channels[c]}" if count > 1 and len(channels) == example.original.shape[-1] else ""
+        for axes, title in zip(row, ("original", "corrupted", "restored", f"|difference|, 0–{top:.2g}"), strict=True):
+            _title(axes, title + (named if title == "original" else ""))
+    where = f"{example.scan}, slice {example.slice_index}"
+    alt = f"Test slice {where}: original, corrupted and restored image, and their absolute difference."
+    return Drawing(f"inpainting_{number + 1:02d}", figure, alt, where)
+
+
+def _painted(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Grey image (H, W) as RGB with classes in colour; the outline of a class is denser than its inside."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    grey = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
+    rgb = np.repeat(grey[..., None], 3, axis=-1)
+    if labels is None:
+        return rgb
+    padded = np.pad(labels, 1, mode="edge")
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    edge = np.any([n != labels for n in neighbours], axis=0)
+    for k in np.unique(labels[labels > 0]):
+        colour = np.array(to_rgb(CLASS_COLOURS[(int(k) - 1) % len(CLASS_COLOURS)]))
+        share = np.where(edge, 0.95, 0.5)[labels == k][:, None]
+        rgb[labels == k] = (1 - share) * rgb[labels == k] + share * colour
+    return rgb
+
+
+def _window(overlay: Overlay) -> tuple[slice, slice]:
+    """Rows and columns around everything that is labelled or predicted, when that is much smaller than the image."""
+    found = np.any([overlay.truth > 0, *(p > 0 for p in overlay.predictions.values())], axis=0)
+    if not found.any():
+        return slice(None), slice(None)
+    window = []
+    for axis, side in enumerate(found.shape):
+        used = np.flatnonzero(found.any(axis=1 - axis))
+        half = max((used[-1] - used[0] + 1) * 0.75, 24.0)
+        centre = (used[0] + used[-1] + 1) / 2
+        window.append((max(int(centre - half), 0), min(math.ceil(centre + half), side)))
+    area = math.prod(stop - start for start, stop in window) / found.size
+    rows, columns = (slice(*w) if area < 0.6 else slice(None) for w in window)
+    return rows, columns
+
+
+def overlays(study: Study) -> list[Drawing]:
+    """Best, median and worst test scan: image, truth, from scratch, pretrained."""
+    names = list(study.info["classes"]) or list(study.class_names)
+    return [_overlay(overlay, names) for overlay in study.overlays]
+
+
+def _overlay(o: Overlay, names: Sequence[str]) -> Drawing:
+    window = _window(o)
+    columns: list[tuple[str, np.ndarray | None]] = [("image", None), ("truth", o.truth)]
+    columns += [(ARM_NAMES[arm], o.predictions[arm]) for arm in (FROM_SCRATCH, PRETRAINED) if arm in o.predictions]
+    dice = {ARM_NAMES[arm]: value for arm, value in o.dice.items()}
+    legend_rows = math.ceil(len(names) / 4)
+    image = o.image[window]
+    figure, [row] = _panels(1, len(columns), image.shape, 0.1 + 0.2 * legend_rows)
+    for axes, (title, labels) in zip(row, columns, strict=True):
+        painted = _painted(_thin(image), None if labels is None else _thin(labels[window]))
+        axes.imshow(painted, interpolation="none")
+        _title(axes, f"{title}\nDice {ratio(dice[title])}" if title in dice else f"{title}\n")
+    patches = [Patch(color=CLASS_COLOURS[k % len(CLASS_COLOURS)], label=name) for k, name in enumerate(names)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(names), 4), fontsize=8, handlelength=1.2)
+    cropped = ", shown around the classes" if image.shape != o.image.shape else ""
+    caption = (
+        f"{o.rank.capitalize()} test scan: {o.scan}, slice {o.slice_index}{cropped}. "
+        f"Models fine-tuned on {percent(o.label_fraction)} of the labels, seed {o.seed}."
+    )
+    scores = ", ".join(f"{name} Dice {ratio(value)}" for name, value in dice.items())
+    return Drawing(f"overlay_{o.rank}", figure, f"{caption} Image, truth and predictions; {scores}.", caption)

@@ -1,0 +1,84 @@
+"""The table at the end of a study in the terminal."""
+
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from inpaint_ssl.report.load import Study, read_study
+from inpaint_ssl.report.tables import ordered_entries
+from inpaint_ssl.report.text import p_text, percent, ratio, signed, verdict
+from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED, Entry
+
+_PLAIN_WIDTH = 110  # a pipe or file has no width; wide enough for the table, narrow enough for a page
+_ASCII = str.maketrans({"–": "-", "\N{MINUS SIGN}": "-"})  # a terminal need not know more
+
+
+def print_table(workdir: Path, console: Console) -> None:
+    """Print Dice per label fraction, class and arm with p-values, the verdict, warnings and the path of report.html.
+
+    Readable without colour: a p-value below alpha carries an asterisk. A console that is no terminal is widened to 110
+    columns. Raises InputError when study.json is missing.
+    """
+    workdir = Path(workdir)
+    study = read_study(workdir)
+    if not console.is_terminal:
+        console.width = max(console.width, _PLAIN_WIDTH)
+    if study.statistics.entries:
+        console.print(_table(study))
+        alpha = f"{study.statistics.alpha:g}"
+        console.print(
+            "labels: share (number) of training subjects. Dice: mean (standard deviation) over test subjects. "
+            f"p: one-sided Wilcoxon signed-rank test, pretrained > from scratch; * p < {alpha}. n: subjects with a "
+            "difference. Planned test: the average; p-values of single classes describe.",
+            style="dim",
+            highlight=False,
+        )
+    elif study.restoration:
+        for r in study.restoration:
+            line = f"Inpainting L2 norm per test slice, {r.channel}: {r.mean:.4g} ({r.sd:.2g}), {r.n_slices} slices"
+            console.print(line, markup=False, highlight=False)
+    console.print(escape(verdict(study).headline), style="bold", highlight=False)
+    for warning in (*study.statistics.warnings, *study.info["warnings"]):
+        console.print(f"warning: {escape(str(warning))}", style="yellow", highlight=False)
+    console.print(f"Report: {escape(str(workdir / 'report.html'))}", soft_wrap=True, highlight=False)
+
+
+def _table(study: Study) -> Table:
+    info = study.info
+    title = escape(f"{info['study']}: Dice on the test scans")
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.padding, table.show_edge = (0, 1, 0, 0), False
+    table.add_column("labels", no_wrap=True)
+    table.add_column("class", overflow="fold")
+    for name in ("from scratch", "pretrained", "gain", "p", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    entries = ordered_entries(study)
+    if len(study.class_names) == 1:  # the average would only repeat the one class
+        entries = [entry for entry in entries if entry.class_name == AVERAGE]
+    for i, entry in enumerate(entries):
+        first = i == 0 or entries[i - 1].label_fraction != entry.label_fraction
+        if first and i:
+            table.add_row()
+        cells = [cell.translate(_ASCII) for cell in _row(study, entry, first)]
+        table.add_row(*cells, style="bold" if entry.class_name == AVERAGE else None)
+    return table
+
+
+def _row(study: Study, entry: Entry, first: bool) -> list[str]:
+    count = study.labelled(entry.label_fraction)
+    labels = percent(entry.label_fraction) + ("" if count is None else f" ({count})") if first else ""
+    name = entry.class_name
+    if name == AVERAGE and len(study.class_names) == 1:
+        name = study.class_names[0]
+    cells = [labels, escape(name)]
+    for arm in (FROM_SCRATCH, PRETRAINED):
+        summary = entry.arms.get(arm)
+        cells.append(f"{ratio(summary.mean)} ({ratio(summary.sd)})" if summary else "–")
+    if entry.comparison is None:
+        return [*cells, "–", "–", "–"]
+    w = entry.comparison.wilcoxon
+    star = "*" if w.p_value < study.statistics.alpha else " "
+    return [*cells, signed(entry.comparison.mean_difference), p_text(w.p_value) + star, str(w.n)]

@@ -1,0 +1,122 @@
+"""Training, validation and prediction steps: pure functions of (state, batch, key), ready for jit, pmap and shard_map.
+
+Mask generation, patch swapping, one-hot classes and Dice all run inside the step, on the device.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, UInt8
+
+from inpaint_ssl.corruption import PatchSpec, context_prediction, context_restoration
+from inpaint_ssl.losses import batch_dice_loss, dice_sums, inpainting_l2, inpainting_sums
+from inpaint_ssl.models import UNet
+from inpaint_ssl.rng import example_keys
+from inpaint_ssl.types import AnyArray, Batch, Params, TrainState
+
+CORRUPTORS = {"context_restoration": context_restoration, "context_prediction": context_prediction}
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
+ValidationStep = Callable[[Params, Batch, jax.Array], Metrics]
+LossFunction = Callable[[Params, Batch, jax.Array, jax.Array | int, str | None], jax.Array]
+
+
+def corrupt_batch(batch: Batch, key: jax.Array, step: jax.Array | int, task: str, spec: PatchSpec) -> jax.Array:
+    """Images (N, H, W, C) corrupted by `task`, each with the key of its own example id."""
+    keys = example_keys(key, step, batch.example_ids)
+    return jax.vmap(lambda k, image: CORRUPTORS[task](k, image, spec))(keys, batch.images)
+
+
+def _apply(model: UNet, params: Params, images: AnyArray) -> jax.Array:
+    """The network's output; Flax types it as if it could carry mutable collections, which this network has none of."""
+    return jnp.asarray(model.apply({"params": params}, images))
+
+
+def one_hot(labels: UInt8[AnyArray, "n h w"], membership: Bool[AnyArray, "256 k"]) -> Float[Array, "n h w k"]:
+    """Classes as sets of label values: 1 where the pixel's label belongs to the class. Classes may overlap."""
+    return jnp.asarray(membership)[jnp.asarray(labels).astype(jnp.int32)].astype(jnp.float32)
+
+
+def inpainting_loss(model: UNet, task: str, spec: PatchSpec) -> LossFunction:
+    """Equation 1 between the restored and the original images."""
+
+    def loss(params: Params, batch: Batch, key: jax.Array, step: jax.Array | int, axis_name: str | None) -> jax.Array:
+        restored = _apply(model, params, corrupt_batch(batch, key, step, task, spec))
+        return inpainting_l2(restored, batch.images, is_real=batch.is_real, axis_name=axis_name)
+
+    return loss
+
+
+def segmentation_loss(model: UNet, membership: Bool[AnyArray, "256 k"]) -> LossFunction:
+    """Equation 2 between the sigmoid of the logits and the classes of the labels."""
+
+    def loss(params: Params, batch: Batch, key: jax.Array, step: jax.Array | int, axis_name: str | None) -> jax.Array:
+        del key, step
+        probability = jax.nn.sigmoid(_apply(model, params, batch.images))
+        target = one_hot(batch.labels, membership)
+        return batch_dice_loss(probability, target, is_real=batch.is_real, axis_name=axis_name)
+
+    return loss
+
+
+def make_train_step(
+    loss: LossFunction, optimizer: optax.GradientTransformation, *, axis_name: str | None = None
+) -> TrainStep:
+    """(state, batch, key) -> (state, {"loss"}); with `axis_name`, of the global batch."""
+
+    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+        value, gradients = jax.value_and_grad(loss)(state.params, batch, key, state.step, axis_name)
+        if axis_name is not None:
+            # The loss is a global sum, whose transpose sums over devices once more: the mean is the exact gradient.
+            gradients = jax.lax.pmean(gradients, axis_name)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params=params, opt_state=opt_state, step=state.step + 1), {"loss": value}
+
+    return step
+
+
+def make_inpainting_validation_step(model: UNet, task: str, spec: PatchSpec) -> ValidationStep:
+    """(params, batch, key) -> sums of equation 1; the corruption depends on key and example alone, not on the epoch."""
+
+    def step(params: Params, batch: Batch, key: jax.Array) -> Metrics:
+        restored = _apply(model, params, corrupt_batch(batch, key, 0, task, spec))
+        total, count = inpainting_sums(restored, batch.images, batch.is_real)
+        return {"total": total, "count": count}
+
+    return step
+
+
+def make_segmentation_validation_step(model: UNet, membership: Bool[AnyArray, "256 k"]) -> ValidationStep:
+    """(params, batch, key) -> per class the sums of equation 2."""
+
+    def step(params: Params, batch: Batch, key: jax.Array) -> Metrics:
+        del key
+        probability = jax.nn.sigmoid(_apply(model, params, batch.images))
+        intersection, total = dice_sums(probability, one_hot(batch.labels, membership), batch.is_real)
+        return {"intersection": intersection, "total": total}
+
+    return step
+
+
+def make_restore_step(
+    model: UNet, task: str, spec: PatchSpec
+) -> Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]]:
+    """(params, batch, key) -> corrupted and restored images (N, H, W, C)."""
+
+    def step(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        corrupted = corrupt_batch(batch, key, 0, task, spec)
+        return corrupted, _apply(model, params, corrupted)
+
+    return step
+
+
+def make_predict_step(model: UNet) -> Callable[[Params, AnyArray], jax.Array]:
+    """(params, images) -> (N, H, W, K) sigmoid probabilities."""
+
+    def step(params: Params, images: AnyArray) -> jax.Array:
+        return jax.nn.sigmoid(_apply(model, params, images))
+
+    return step

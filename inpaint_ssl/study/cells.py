@@ -1,0 +1,71 @@
+"""The cells of a study: one run directory each, named by its meaning."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from inpaint_ssl.files import read_csv, read_json
+
+ARMS = ("from_scratch", "pretrained")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run. `label_fraction` is 0 for pretraining, which uses no labels."""
+
+    phase: str  # "pretrain" | "finetune"
+    seed: int
+    arm: str = ""
+    label_fraction: float = 0.0
+    subset_draw: int = 0
+
+    @property
+    def directory(self) -> str:
+        """Relative to the study's folder."""
+        if self.phase == "pretrain":
+            return f"pretrain/seed-{self.seed}"
+        percent = f"{100 * self.label_fraction:g}".replace(".", "p")
+        return f"finetune/{self.arm}_labels-{percent}pct_draw-{self.subset_draw}_seed-{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """For a person to read."""
+        if self.phase == "pretrain":
+            return f"pretrain seed {self.seed}"
+        return f"finetune {self.arm} {100 * self.label_fraction:g} % labels seed {self.seed}"
+
+    def result(self, workdir: Path) -> dict[str, Any] | None:
+        """What training wrote when it ended, or None while it has not."""
+        path = workdir / self.directory / "result.json"
+        return read_json(path, "result of a run") if path.exists() else None
+
+    def rows(self, workdir: Path) -> list[dict[str, str]]:
+        """The evaluation's rows, or [] while there are none."""
+        path = workdir / self.directory / self.evaluation_file
+        return read_csv(path) if path.exists() else []
+
+    @property
+    def evaluation_file(self) -> str:
+        """per_slice.csv for pretraining, per_scan.csv for fine-tuning."""
+        return "per_slice.csv" if self.phase == "pretrain" else "per_scan.csv"
+
+    def is_evaluated(self, workdir: Path) -> bool:
+        """True once the evaluation's file is there."""
+        return (workdir / self.directory / self.evaluation_file).exists()
+
+
+def pretrain_cells(config: ConfigDict) -> list[Cell]:
+    """One pretraining per seed, shared by every label fraction."""
+    return [Cell("pretrain", seed) for seed in config.seeds]
+
+
+def finetune_cells(config: ConfigDict) -> list[Cell]:
+    """Both arms at every label fraction and seed; the two arms of a pair follow each other."""
+    fractions: Sequence[float] = sorted(config.split.label_fractions)
+    draw = config.split.subset_draw
+    return [
+        Cell("finetune", seed, arm, fraction, draw) for seed in config.seeds for fraction in fractions for arm in ARMS
+    ]

@@ -1,0 +1,133 @@
+"""What a study writes about itself: manifest.json, study.json, and the rows of all its cells in one file."""
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from inpaint_ssl import __version__
+from inpaint_ssl.config import fingerprint, flatten
+from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
+from inpaint_ssl.files import write_csv_atomic, write_json_atomic
+from inpaint_ssl.study.cells import Cell
+from inpaint_ssl.study.prepare import StudyData
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "nibabel")
+METHOD_SECTIONS = ("corruption", "model", "pretrain", "finetune", "transfer")
+METHOD_KEYS = ("data.image_size", "split.label_fractions", "evaluate.threshold")
+OWN_CHOICES = (
+    "Every image gets a fresh mask at every step; the paper draws from 100 masks made beforehand and their rotations.",
+    "Validation corrupts with the same masks each time, so that early stopping sees no noise.",
+    "Label subsets are drawn by our own seeds; the paper's lists are not public.",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide results, and of Python."""
+    return {
+        "inpaint_ssl": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def departures(config: ConfigDict, base: ConfigDict) -> list[str]:
+    """Where method settings differ from the paper's, which are the defaults of configs/base.py, and our own choices."""
+    defaults, changed = flatten(base), []
+    for name, value in flatten(config).items():
+        is_method = name.split(".")[0] in METHOD_SECTIONS or name in METHOD_KEYS
+        if is_method and value != defaults[name]:
+            changed.append(f"{name} is {value} (paper: {defaults[name]}).")
+    return [*changed, *OWN_CHOICES]
+
+
+def make_manifest(config: ConfigDict, data: StudyData) -> dict[str, Any]:
+    """What must travel with the weights: versions, device, hashes, seeds, preprocessing and the map of labels."""
+    return {
+        "format_version": 1,
+        "config_sha256": fingerprint(config),
+        "data_sha256": data.sha256,
+        "splits_sha256": data.splits.sha256,
+        "versions": versions(),
+        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()}, {jax.device_count()} device(s))",
+        "seeds": list(config.seeds),
+        "split_seed": config.split.split_seed,
+        "subset_draw": config.split.subset_draw,
+        "dataset": data.dataset_name,
+        "preprocessing": data.preprocessing.to_dict(),
+        "input_channels": list(data.channel_names),
+        "classes": {
+            name: list(members) for name, members in zip(data.classes.names, data.classes.members, strict=True)
+        },
+    }
+
+
+def collect_rows(workdir: Path, cells: Sequence[Cell]) -> None:
+    """The rows of every evaluated cell as per_scan.csv and per_slice.csv of the study."""
+    for phase, name, columns in (
+        ("finetune", "per_scan.csv", SCAN_COLUMNS),
+        ("pretrain", "per_slice.csv", SLICE_COLUMNS),
+    ):
+        rows = [row for cell in cells if cell.phase == phase for row in cell.rows(workdir)]
+        if rows:
+            write_csv_atomic(workdir / name, columns, rows)
+
+
+def write_study(
+    config: ConfigDict,
+    base: ConfigDict,
+    data: StudyData,
+    manifest: dict[str, Any],
+    workdir: Path,
+    cells: Sequence[Cell],
+) -> None:
+    """study.json: the contract with statistics and report; cells that are not trained yet are left out."""
+    done = [(cell, cell.result(workdir)) for cell in cells]
+    listed = [
+        {
+            "name": cell.name,
+            "directory": cell.directory,
+            "phase": cell.phase,
+            "arm": cell.arm,
+            "label_fraction": cell.label_fraction or None,
+            "seed": cell.seed,
+            "subset_draw": cell.subset_draw,
+            "status": "complete" if cell.is_evaluated(workdir) else "trained",
+            **result,
+        }
+        for cell, result in done
+        if result is not None
+    ]
+    splits = data.splits
+    study = {
+        "format_version": 1,
+        "study": config.study,
+        "dataset": data.dataset_name,
+        "modality": config.data.modality,
+        "classes": list(data.classes.names),
+        "label_fractions": sorted(splits.label_subsets),
+        "label_counts": {f"{fraction:g}": len(subset) for fraction, subset in splits.label_subsets.items()},
+        "seeds": list(config.seeds),
+        "subset_draw": config.split.subset_draw,
+        "alpha": config.statistics.alpha,
+        "splits": {
+            "train": len(splits.train),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
+            "unlabelled": len(splits.unlabelled),
+            "pretraining_scans": len(data.pretraining.scans),
+            "sha256": splits.sha256,
+        },
+        "departures": departures(config, base),
+        "warnings": [],
+        "versions": manifest["versions"],
+        "device": manifest["device"],
+        "settings": {name: repr(value) for name, value in flatten(config).items()},
+        "cells": listed,
+        "seconds": sum(cell["seconds"] for cell in listed),
+    }
+    write_json_atomic(workdir / "study.json", study)

@@ -1,0 +1,101 @@
+"""Runs the stages of a study; whatever is complete already is left as it is."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from inpaint_ssl.config import check_same_study, to_json
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.files import write_json_atomic
+from inpaint_ssl.report import print_table, write_report
+from inpaint_ssl.study.cells import Cell, finetune_cells, pretrain_cells
+
+if TYPE_CHECKING:
+    from inpaint_ssl.study.training import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def run_study(config: ConfigDict, base: ConfigDict, workdir: Path, console: Console) -> bool:
+    """Run `config.stage` of the study in `workdir`; True when every cell of the stage is complete.
+
+    `config` and `base` come from inpaint_ssl.config.resolve and configs/base.py. Finished cells are skipped; a finished
+    study is only printed. A cell whose training diverges is reported and does not stop the others. Raises InputError
+    before anything is written when data, splits or `workdir` do not fit.
+    """
+    check_same_study(workdir, config)
+    cells = [*pretrain_cells(config), *finetune_cells(config)]
+    finished = all(cell.is_evaluated(workdir) for cell in cells)
+    complete = True
+    if config.stage == "report" or (finished and (workdir / "study.json").exists()):
+        if not (workdir / "study.json").exists():
+            raise InputError(f"{workdir} holds no study.json to report on; run --config.stage=all first")
+        if config.stage == "report" or not (workdir / "report.html").exists():
+            write_report(workdir)
+    else:
+        complete = _train_and_evaluate(config, base, workdir, console, cells)
+        write_report(workdir)
+    print_table(workdir, console)
+    return complete
+
+
+def _train_and_evaluate(
+    config: ConfigDict, base: ConfigDict, workdir: Path, console: Console, cells: list[Cell]
+) -> bool:
+    # Imported here so that printing a finished study and the report stage start without jax.
+    from inpaint_ssl.data import write_splits
+    from inpaint_ssl.study.prepare import prepare
+    from inpaint_ssl.study.record import collect_rows, make_manifest, write_study
+    from inpaint_ssl.study.training import Trainer
+
+    _check_stage(config.stage, cells, workdir)
+    data = prepare(config, workdir, console)
+    manifest = make_manifest(config, data)
+    write_json_atomic(workdir / "config.json", to_json(config))
+    write_json_atomic(workdir / "manifest.json", manifest)
+    write_splits(workdir / "splits.json", data.splits)
+    trainer = Trainer(config, data, workdir, manifest, console)
+    failed: list[Cell] = []
+    for cell in _cells_of_stage(config.stage, cells):
+        if not _run_cell(trainer, cell, config.stage, workdir, failed):
+            failed.append(cell)
+        collect_rows(workdir, cells)
+        write_study(config, base, data, manifest, workdir, cells)
+    return not failed
+
+
+def _cells_of_stage(stage: str, cells: list[Cell]) -> list[Cell]:
+    return [cell for cell in cells if stage in ("all", "evaluate") or cell.phase == stage]
+
+
+def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:
+    """InputError when a stage is asked for whose earlier stages have not been run."""
+    needed = {"finetune": ("pretrain",), "evaluate": ("pretrain", "finetune")}.get(stage, ())
+    missing = [cell for cell in cells if cell.phase in needed and cell.result(workdir) is None]
+    if missing:
+        raise InputError(
+            f"--config.stage={stage} needs {missing[0].directory} in {workdir}, which is not trained; "
+            f"run --config.stage={missing[0].phase} first"
+        )
+
+
+def _run_cell(trainer: "Trainer", cell: Cell, stage: str, workdir: Path, failed: list[Cell]) -> bool:
+    """Train and evaluate what is missing of a cell; False when it failed or needs one that did."""
+    from inpaint_ssl.loop import TrainingDiverged
+
+    if cell.arm == "pretrained" and Cell("pretrain", cell.seed) in failed:
+        trainer.console.print(f"skipped: {cell.name}, because its pretraining failed", style="red")
+        return False
+    try:
+        if stage != "evaluate" and cell.result(workdir) is None:
+            trainer.train(cell)
+        if stage in ("all", "evaluate") and not cell.is_evaluated(workdir):
+            trainer.evaluate(cell)
+    except TrainingDiverged as error:
+        log.error("%s", error)
+        trainer.console.print(f"failed: {error}", style="red", highlight=False, soft_wrap=True)
+        return False
+    return True

@@ -1,0 +1,116 @@
+"""Grafting: the named parts of pretrained parameters put into fresh ones, strictly (paper, design choice #1)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from rich.table import Table
+
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.types import Params
+
+INPUT_KERNEL = ("encoder", "level_0", "conv_0", "kernel")
+
+
+@dataclass(frozen=True)
+class GraftRow:
+    """What happened to one tensor: status is "loaded", "adapted" or "fresh"; a shape is () where there is none."""
+
+    name: str
+    status: str
+    pretrained_shape: tuple[int, ...]
+    finetuned_shape: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class GraftReport:
+    """One row per tensor of the fine-tuned network."""
+
+    rows: tuple[GraftRow, ...]
+
+    def count(self, status: str) -> int:
+        """Number of tensors with this status."""
+        return sum(row.status == status for row in self.rows)
+
+    def table(self) -> Table:
+        """The report as a table for the terminal."""
+        table = Table("tensor", "status", "pretrained", "fine-tuned", "reason", title="Transferred parameters")
+        for row in self.rows:
+            shapes = ["x".join(map(str, shape)) or "-" for shape in (row.pretrained_shape, row.finetuned_shape)]
+            table.add_row(row.name, row.status, *shapes, row.reason)
+        return table
+
+
+def _averaged_input(kernel: jax.Array, channels: int) -> jax.Array:
+    """Mean kernel over the input channels, repeated and rescaled so that equal channels give the same response."""
+    mean = jnp.mean(kernel, axis=2, keepdims=True)
+    return jnp.repeat(mean, channels, axis=2) * (kernel.shape[2] / channels)
+
+
+def graft(
+    pretrained_params: Params,
+    fresh_params: Params,
+    parts: Sequence[str] = ("encoder",),
+    adapt_input: str = "refuse",
+) -> tuple[Params, GraftReport]:
+    """`fresh_params` with the subtrees named in `parts` taken from `pretrained_params`, and a row per tensor.
+
+    Every tensor of a transferred part must exist on both sides with one shape and dtype; otherwise InputError lists
+    what differs. adapt_input="average" lets the first convolution differ in input channels (mean kernel, rescaled);
+    "refuse" does not. Nothing loaded is an error. The other parts stay bit-equal to `fresh_params`.
+    """
+    if adapt_input not in ("refuse", "average"):
+        raise InputError(f'adapt_input is {adapt_input!r}; expected "refuse" or "average"')
+    for side, params in (("pretrained", pretrained_params), ("fresh", fresh_params)):
+        absent = [part for part in parts if part not in params]
+        if not isinstance(params, Mapping) or absent or not parts:
+            raise InputError(
+                f"parts to transfer are {tuple(parts)}; the {side} parameters have {tuple(params)}: name some of these"
+            )
+    pretrained, fresh = flatten_dict(dict(pretrained_params)), flatten_dict(dict(fresh_params))
+    problems = [
+        f"{'/'.join(path)} is only in the pretrained parameters"
+        for path in pretrained
+        if path[0] in parts and path not in fresh
+    ]
+    grafted, rows = {}, []
+    for path, value in fresh.items():
+        row, tensor, problem = _graft_one(path, pretrained.get(path), value, parts, adapt_input)
+        rows.append(row)
+        grafted[path] = tensor
+        problems.extend([problem] if problem else [])
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise InputError(
+            f"pretrained weights do not fit the network: {shown}. Use the same model.filters and input channels"
+        )
+    return unflatten_dict(grafted), GraftReport(tuple(rows))
+
+
+def _graft_one(
+    path: tuple[str, ...], old: jax.Array | None, new: jax.Array, parts: Sequence[str], adapt_input: str
+) -> tuple[GraftRow, jax.Array, str]:
+    name = "/".join(path)
+    old_shape = () if old is None else tuple(old.shape)
+
+    def row(status: str, reason: str) -> GraftRow:
+        return GraftRow(name, status, old_shape, tuple(new.shape), reason)
+
+    if path[0] not in parts:
+        return row("fresh", f"{path[0]} is not transferred"), new, ""
+    if old is None:
+        return row("fresh", "missing"), new, f"{name} is missing in the pretrained parameters"
+    if old.dtype != new.dtype:
+        return row("fresh", "dtype"), new, f"{name} is {old.dtype}, expected {new.dtype}"
+    if old_shape == tuple(new.shape):
+        # A copy, so that a step that donates its state cannot delete the pretrained weights.
+        return row("loaded", "same shape"), jnp.array(old, copy=True), ""
+    same_but_input = path == INPUT_KERNEL and old_shape[:2] + old_shape[3:] == tuple(new.shape[:2] + new.shape[3:])
+    if same_but_input and adapt_input == "average":
+        reason = f"mean over {old_shape[2]} input channels"
+        return row("adapted", reason), _averaged_input(jnp.asarray(old), new.shape[2]), ""
+    hint = ' (or adapt_input="average")' if same_but_input else ""
+    return row("fresh", "shape"), new, f"{name} has shape {old_shape}, expected {tuple(new.shape)}{hint}"

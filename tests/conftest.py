@@ -1,0 +1,35 @@
+"""What every test shares: the devices, checked types and shapes, and the real scans."""
+
+import os
+from pathlib import Path
+
+# Before jax starts: the CPU unless the caller chose otherwise, seen as four devices (an existing flag, later, wins).
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {os.environ.get('XLA_FLAGS', '')}".strip()
+
+import pytest
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+# An int where a float is annotated is fine, as it is for mypy.
+check_types = beartype(conf=BeartypeConf(is_pep484_tower=True))
+install_import_hook("inpaint_ssl", "conftest.check_types")
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_DATA_SETS = ("hippocampus", "headneck_ct")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real scans, INPAINT_SSL_TEST_DATA or ../shared/data beside the checkout.
+
+    A test that needs them is skipped where they are missing, and fails there when INPAINT_SSL_REQUIRE_DATA=1.
+    """
+    folder = Path(os.environ.get("INPAINT_SSL_TEST_DATA") or ROOT.parent / "shared" / "data").resolve()
+    missing = [name for name in REAL_DATA_SETS if not (folder / name / "dataset.json").is_file()]
+    if missing:
+        reason = f"no real scans: {', '.join(missing)} not in {folder}; set INPAINT_SSL_TEST_DATA to their folder"
+        if os.environ.get("INPAINT_SSL_REQUIRE_DATA") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder

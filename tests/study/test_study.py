@@ -1,0 +1,190 @@
+"""A whole study on generated knees: what it writes, what it skips, what its two arms share."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from rich.console import Console
+from scipy.stats import wilcoxon
+
+from configs import base, quickstart
+from experiments.main import parse
+from inpaint_ssl import config as cfg
+from inpaint_ssl.study.cells import Cell, finetune_cells
+from inpaint_ssl.study.prepare import prepare
+from inpaint_ssl.study.training import Trainer
+
+SCAN_COLUMNS = (
+    "study,dataset,arm,label_fraction,subset_draw,seed,split,subject,scan,class,metric,unit,prediction,truth,value,flag"
+)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "study"
+    assert tiny.run(folder) == 0
+    return folder
+
+
+def test_everything_of_a_study_is_there(workdir: Path) -> None:
+    names = {path.relative_to(workdir).as_posix() for path in workdir.rglob("*") if path.is_file()}
+    run = "finetune/pretrained_labels-20pct_draw-0_seed-0"
+    assert {
+        *("config.json", "manifest.json", "splits.json", "study.json", "log.txt"),
+        *("per_scan.csv", "per_slice.csv", "results.csv", "tables/dice.csv", "report.html"),
+        *("pretrain/seed-0/metrics.csv", "pretrain/seed-0/result.json", "pretrain/seed-0/per_slice.csv"),
+        *(f"{run}/transfer.csv", f"{run}/manifest.json", f"{run}/per_scan.csv", f"{run}/metrics.csv"),
+    } <= names
+    assert not [name for name in names if ".tmp" in name]
+    study = json.loads((workdir / "study.json").read_text())
+    assert study["splits"]["train"] == 5 and study["splits"]["test"] == 3 and study["splits"]["validation"] == 2
+    assert study["splits"]["pretraining_scans"] == 6  # with the unlabelled one
+    assert study["label_counts"] == {"0.2": 1, "1": 5}
+    assert [cell["status"] for cell in study["cells"]] == ["complete"] * 5
+    assert any("model.filters is (16, 32) (paper: (32, 64, 128, 256, 512))" in text for text in study["departures"])
+
+
+def test_per_scan_rows(workdir: Path) -> None:
+    assert (workdir / "per_scan.csv").read_text().splitlines()[0] == SCAN_COLUMNS
+    rows = rows_of(workdir / "per_scan.csv")
+    assert len(rows) == 4 * 3 * 4 * 3  # cells, test scans, classes, metrics
+    assert {row["arm"] for row in rows} == {"from_scratch", "pretrained"}
+    assert {row["label_fraction"] for row in rows} == {"0.2", "1.0"}
+    splits = json.loads((workdir / "splits.json").read_text())
+    assert {row["subject"] for row in rows} == set(splits["test"])
+    slices = rows_of(workdir / "per_slice.csv")
+    assert len(slices) == 3 * 8 and {row["metric"] for row in slices} == {"inpainting_l2_norm"}
+
+
+def test_results_are_those_of_scipy(workdir: Path) -> None:
+    rows = [row for row in rows_of(workdir / "per_scan.csv") if row["metric"] == "dice"]
+    for result in rows_of(workdir / "results.csv"):
+        if result["class"] != "average":
+            continue
+        means: dict[str, list[float]] = {}
+        for arm in ("from_scratch", "pretrained"):
+            scans = sorted({row["scan"] for row in rows})
+            values = [
+                [
+                    float(row["value"])
+                    for row in rows
+                    if (row["arm"], row["scan"]) == (arm, scan)
+                    and float(row["label_fraction"]) == float(result["label_fraction"])
+                ]
+                for scan in scans
+            ]
+            means[arm] = [float(np.mean(scan)) for scan in values]
+        difference = np.subtract(means["pretrained"], means["from_scratch"])
+        assert float(result["difference"]) == pytest.approx(difference.mean(), abs=1e-9)
+        expected = wilcoxon(difference, alternative="greater", method="exact").pvalue
+        assert float(result["p_value"]) == pytest.approx(expected)
+
+
+def test_the_same_command_only_prints_and_needs_no_jax(workdir: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
+    code = (
+        "import sys; sys.path.insert(0, 'tests/study'); from tiny import run; from pathlib import Path\n"
+        "code = run(Path(sys.argv[1])); assert 'jax' not in sys.modules, 'jax was imported'; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(workdir)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout and "20 %" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()} == before
+
+
+def test_arms_differ_in_the_transferred_tensors_alone(workdir: Path) -> None:
+    config = cfg.resolve(parse(tiny.arguments(workdir))[0], base.get_config())
+    trainer = Trainer(config, prepare(config, workdir, Console(quiet=True)), workdir, {}, Console(quiet=True))
+    scratch, pretrained = (
+        trainer._initial_params(Cell("finetune", 0, arm, 0.2), workdir / "pretrain" / "seed-0")
+        for arm in ("from_scratch", "pretrained")
+    )
+    for part, same in (("encoder", False), ("decoder", True), ("post_processing", True)):
+        equal = jax.tree.map(lambda a, b: bool((a == b).all()), scratch[part], pretrained[part])
+        assert jax.tree.all(equal) == same
+    best = trainer._initial_params(Cell("pretrain", 0), workdir)
+    assert not jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), best["encoder"], pretrained["encoder"]))
+    (workdir / "pretrain" / "seed-0" / "transfer.csv").unlink()
+
+
+def test_stages_one_by_one_give_the_same_study(workdir: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "study"
+    assert tiny.run(folder, "stage=finetune") == 2
+    assert "run --config.stage=pretrain first" in capsys.readouterr().err
+    assert not folder.exists()
+    assert tiny.run(folder, "stage=pretrain") == 0
+    assert tiny.run(folder, "stage=evaluate") == 2
+    assert "run --config.stage=finetune first" in capsys.readouterr().err
+    for stage in ("finetune", "evaluate", "report"):
+        assert tiny.run(folder, f"stage={stage}") == 0
+    assert (folder / "per_scan.csv").read_text() == (workdir / "per_scan.csv").read_text()
+    assert (folder / "per_slice.csv").read_text() == (workdir / "per_slice.csv").read_text()
+
+
+def test_config_json_alone_continues_a_study(workdir: Path, capsys) -> None:
+    from experiments.main import main
+
+    assert main(["main", f"--workdir={workdir}"]) == 0
+    assert "report.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("corruption.patch_size=8",), "holds a different study: corruption.patch_size (4 there, 8 now)"),
+        (("data.phantom.seed=1",), "different study"),
+    ],
+)
+def test_another_study_is_refused_and_nothing_touched(workdir: Path, capsys, more, message) -> None:
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
+    assert tiny.run(workdir, *more) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()} == before
+
+
+def test_a_diverging_run_does_not_stop_the_others(tmp_path: Path, capsys) -> None:
+    # With this learning rate pretraining overflows; the from-scratch arm has a sane one.
+    code = tiny.run(tmp_path / "study", "pretrain.learning_rate=1e38", "log_every_steps=1")
+    assert code == 1
+    printed = capsys.readouterr().out
+    assert "failed: pretrain seed 0" in printed and "skipped: finetune pretrained" in printed
+    rows = rows_of(tmp_path / "study" / "per_scan.csv")
+    assert {row["arm"] for row in rows} == {"from_scratch"}
+    assert (tmp_path / "study" / "report.html").exists()
+
+
+def test_cells_have_meaningful_and_distinct_folders() -> None:
+    config = quickstart.get_config()
+    config.seeds, config.split.label_fractions = (0, 1), (0.05, 0.125, 1.0)
+    folders = [cell.directory for cell in finetune_cells(config)]
+    assert len(set(folders)) == 12
+    assert "finetune/pretrained_labels-12p5pct_draw-0_seed-1" in folders
+
+
+@pytest.mark.slow
+def test_a_killed_study_ends_with_the_results_of_an_undisturbed_one(workdir: Path, tmp_path: Path) -> None:
+    folder, kills = tmp_path / "study", 0
+    command = [sys.executable, "-m", "experiments.main", *tiny.arguments(folder)[1:]]
+    for seconds in (9, 14, 19):
+        try:
+            subprocess.run(command, cwd=ROOT, capture_output=True, timeout=seconds)  # ends it with SIGKILL
+        except subprocess.TimeoutExpired:
+            kills += 1
+    assert kills
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "per_scan.csv").read_text() == (workdir / "per_scan.csv").read_text()
+    assert (folder / "per_slice.csv").read_text() == (workdir / "per_slice.csv").read_text()

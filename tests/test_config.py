@@ -1,0 +1,130 @@
+"""Every wrong setting is refused with what was got, what was expected and what to do."""
+
+import json
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import base, headneck_ct, hippocampus, quickstart
+from inpaint_ssl import config as cfg
+from inpaint_ssl.errors import InputError
+
+
+def changed(**settings) -> ConfigDict:
+    config = quickstart.get_config()
+    with config.unlocked():
+        for name, value in settings.items():
+            section, *path = name.split("__")
+            node = config
+            for part in [section, *path][:-1]:
+                node = node[part]
+            key = [section, *path][-1]
+            if key in node:
+                del node[key]  # ml-collections would refuse another type before we see it
+            node[key] = value
+    return config
+
+
+def refused(config: ConfigDict) -> str:
+    with pytest.raises(InputError) as caught:
+        cfg.resolve(config, base.get_config())
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("module", [quickstart, hippocampus, headneck_ct])
+def test_shipped_configs_are_valid(module) -> None:
+    config = module.get_config()
+    if config.data.format != "phantom":
+        config.data.root = "somewhere"
+    resolved = cfg.resolve(config, base.get_config())
+    assert cfg.flatten(resolved).keys() == cfg.flatten(base.get_config()).keys()
+
+
+def test_base_is_the_paper_and_holds_no_none() -> None:
+    values = cfg.flatten(base.get_config())
+    assert None not in values.values()
+    assert values["model.filters"] == (32, 64, 128, 256, 512) and values["model.groups"] == 16
+    assert (values["pretrain.adam_b1"], values["pretrain.adam_b2"], values["pretrain.batch_size"]) == (0.99, 0.995, 9)
+    assert (values["pretrain.early_stopping_min_delta"], values["pretrain.early_stopping_patience"]) == (50.0, 4)
+    assert (values["finetune.early_stopping_min_delta"], values["finetune.early_stopping_patience"]) == (1e-3, 10)
+    assert (values["finetune.decay_factor"], values["finetune.decay_every_epochs"]) == (0.9, 2)
+    free = {"data.root", "split.file", "data.use_unlabelled"}
+    assert set(values) - set(cfg.RULES) == free, "a setting without a range"
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"corruption__patch_size": 65}, ("config.corruption.patch_size", "got 65", "64 x 64", "at most 64")),
+        ({"corruption__area_fraction": 0.0}, ("area_fraction", "got 0.0", "above 0 and below 1")),
+        ({"corruption__area_fraction": 1.0}, ("area_fraction", "got 1.0")),
+        ({"model__groups": 12}, ("config.model.filters", "got 16", "groups=12")),
+        ({"data__image_size": (60, 64)}, ("image_size", "(60, 64)", "multiples of 8", "use (64, 64)")),
+        ({"data__image_size": (64,)}, ("image_size", "two whole numbers")),
+        ({"pretrain__batch_size": 0}, ("config.pretrain.batch_size", "got 0", "1 or more")),
+        ({"pretrain__batch_size": 2.5}, ("config.pretrain.batch_size", "2.5", "expected a int")),
+        ({"finetune__learning_rate": float("nan")}, ("config.finetune.learning_rate", "nan")),
+        ({"finetune__learning_rate": "fast"}, ("config.finetune.learning_rate", "'fast'", "float")),
+        ({"split__fractions": (0.6, 0.4, 0.0)}, ("split.fractions", "three numbers")),
+        ({"split__fractions": (0.6, 0.3, 0.3)}, ("split.fractions", "1.2", "add up to 1")),
+        ({"split__label_counts": (3,)}, ("label_counts", "got 1 counts for 2")),
+        ({"split__label_fractions": (0.5, 1.5)}, ("label_fractions", "1.5")),
+        ({"seeds": ()}, ("config.seeds", "()")),
+        ({"seeds": (1, 1)}, ("config.seeds", "1 twice")),
+        ({"transfer__parts": ("encodr",)}, ("transfer.parts", "encodr", '"encoder"')),
+        ({"finetune__max_steps": 0}, ("config.finetune.max_steps", "cosine")),
+        ({"data__slice_axis": "transverse"}, ("slice_axis", '"axial"')),
+        ({"data__format": "msd"}, ("config.data.root", "dataset.json")),
+        ({"data__hu_windows": ((0.0, 50.0),)}, ("hu_windows", "width above 0")),
+        ({"use_gpu": True}, ("config.use_gpu", "no such setting")),
+        ({"data__imagesize": (64, 64)}, ("config.data.imagesize", "did you mean config.data.image_size?")),
+        ({"study": "../up"}, ("config.study", "letters")),
+    ],
+)
+def test_wrong_settings_are_refused(settings, parts) -> None:
+    message = refused(changed(**settings))
+    for part in parts:
+        assert part in message
+
+
+def test_a_missing_setting_is_refused() -> None:
+    config = quickstart.get_config()
+    with config.unlocked():
+        del config.model["filters"]
+    assert "config.model.filters: missing" in refused(config)
+
+
+def test_json_round_trip_keeps_types(tmp_path: Path) -> None:
+    resolved = cfg.resolve(quickstart.get_config(), base.get_config())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(cfg.to_json(resolved)))
+    again = cfg.resolve(cfg.load(path), base.get_config())
+    assert cfg.flatten(again) == cfg.flatten(resolved)
+    assert again.data.hu_windows[1] == (1800.0, 40.0) and isinstance(again.data.hu_windows[1], tuple)
+    assert cfg.fingerprint(again) == cfg.fingerprint(resolved)
+
+
+def test_whole_numbers_serve_as_floats() -> None:
+    config = changed(finetune__learning_rate=1, split__label_fractions=(0.5, 1))
+    resolved = cfg.resolve(config, base.get_config())
+    assert isinstance(resolved.finetune.learning_rate, float)
+    assert [type(value) for value in resolved.split.label_fractions] == [float, float]
+
+
+def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
+    resolved = cfg.resolve(quickstart.get_config(), base.get_config())
+    cfg.check_same_study(tmp_path, resolved)  # nothing there yet
+    (tmp_path / "config.json").write_text(json.dumps(cfg.to_json(resolved)))
+    cfg.check_same_study(tmp_path, cfg.resolve(changed(stage="report", log_every_steps=1), base.get_config()))
+    with pytest.raises(InputError, match=r"different study: corruption.patch_size \(8 there, 4 now\)"):
+        cfg.check_same_study(tmp_path, cfg.resolve(changed(corruption__patch_size=4), base.get_config()))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"data": 3}'])
+def test_a_broken_config_json_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError):
+        cfg.resolve(cfg.load(tmp_path / "config.json"), base.get_config())

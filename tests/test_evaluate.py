@@ -1,0 +1,114 @@
+"""Evaluation against Dice counted by hand over whole volumes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_source import make_source
+
+from inpaint_ssl.data import ClassMap
+from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, evaluate_inpainting, evaluate_segmentation, label_map
+
+CLASSES = ClassMap(("bright", "dim"), ((1,), (2,)))
+COLUMNS = dict.fromkeys(("study", "dataset", "arm", "label_fraction", "subset_draw", "seed", "split"), "x")
+
+
+def test_threshold_and_winner() -> None:
+    probability = np.array([[0.5, 0.2], [0.49, 0.49], [0.6, 0.9], [0.9, 0.9]])
+    np.testing.assert_array_equal(label_map(probability), [1, 0, 2, 1])
+    np.testing.assert_array_equal(label_map(probability, 0.95), [0, 0, 0, 0])
+
+
+def by_intensity(params, images):
+    images = jnp.asarray(images)[..., 0]
+    return jnp.stack([images > 2.5, images < -2.5], axis=-1).astype(jnp.float32)
+
+
+def evaluate(source, batch_size=2):
+    done = []
+    result = evaluate_segmentation(
+        by_intensity, {}, source, CLASSES, COLUMNS, batch_size=batch_size, threshold=0.5, on_scan=done.append
+    )
+    assert done == list(range(1, len(source.scans) + 1))
+    return result
+
+
+def test_dice_counts_the_whole_volume_once() -> None:
+    source = make_source((3, 4))
+    result = evaluate(source)
+    assert len(result.rows) == 2 * 2 * 3 and set(result.rows[0]) == set(SCAN_COLUMNS)
+    for scan, slices in (("scan_0", slice(0, 3)), ("scan_1", slice(3, 7))):
+        for label, name in ((1, "bright"), (2, "dim")):
+            image, truth = source.images[slices, ..., 0], source.targets[slices] == label
+            predicted = image > 2.5 if label == 1 else image < -2.5
+            both = np.logical_and(predicted, truth).sum()
+            expected = {
+                "dice": 2 * both / (predicted.sum() + truth.sum()),
+                "voe": 1 - both / np.logical_or(predicted, truth).sum(),
+                "cv": np.std([predicted.sum(), truth.sum()]) / np.mean([predicted.sum(), truth.sum()]),
+            }
+            for metric, value in expected.items():
+                (row,) = [r for r in result.rows if (r["scan"], r["class"], r["metric"]) == (scan, name, metric)]
+                assert float(row["value"]) == pytest.approx(value, abs=1e-12)
+                assert (row["prediction"], row["truth"]) == (predicted.sum(), truth.sum())
+                assert row["flag"] == "" and row["unit"] == "ratio"
+
+
+def test_the_batch_size_changes_nothing() -> None:
+    source = make_source((3, 4))
+    assert evaluate(source, 2).rows == evaluate(source, 5).rows == evaluate(source, 1).rows
+
+
+def test_absence_is_flagged_and_excluded() -> None:
+    source = make_source((3, 2, 2, 2))
+    source.targets[:3][source.targets[:3] == 2] = 0  # scan 0: dim absent from the truth
+    source.images[:3] = np.where(source.images[:3] < -2.5, 0, source.images[:3])  # ... and from the prediction
+    source.targets[3:5][source.targets[3:5] == 2] = 0  # scan 1: only predicted
+    source.images[5:7] = np.where(source.images[5:7] < -2.5, 0, source.images[5:7])  # scan 2: only true
+    rows = {r["scan"]: r for r in evaluate(source).rows if r["class"] == "dim" and r["metric"] == "dice"}
+    assert (rows["scan_0"]["flag"], rows["scan_0"]["value"]) == ("absent", "nan")
+    assert (rows["scan_1"]["flag"], rows["scan_1"]["value"]) == ("empty_truth", "0.0")
+    assert (rows["scan_2"]["flag"], rows["scan_2"]["value"]) == ("empty_prediction", "0.0")
+    assert rows["scan_3"]["flag"] == ""
+
+
+def test_classes_that_overlap_are_scored_as_sets() -> None:
+    source = make_source((3,))
+    both = ClassMap(("all", "dim"), ((1, 2), (2,)))
+    result = evaluate_segmentation(
+        by_intensity, {}, source, both, COLUMNS, batch_size=4, threshold=0.5, on_scan=lambda n: None
+    )
+    (row,) = [r for r in result.rows if (r["class"], r["metric"]) == ("all", "dice")]
+    predicted, truth = source.images[..., 0] > 2.5, source.targets > 0
+    assert float(row["value"]) == pytest.approx(2 * (predicted & truth).sum() / (predicted.sum() + truth.sum()))
+
+
+def test_pictures_show_the_slice_with_most_labels() -> None:
+    source = make_source((3, 4))
+    source.targets[1] = 1
+    picture = evaluate(source).examples["scan_0"]
+    assert picture["slice"] == 1
+    np.testing.assert_array_equal(picture["image"], source.images[1, ..., 0])
+    np.testing.assert_array_equal(picture["truth"], np.ones((16, 16)))
+    assert 0 <= picture["dice"] <= 1
+
+
+def test_l2_norm_per_slice_and_channel() -> None:
+    source = make_source((3, 4), channels=2)
+
+    def restore(params, batch, key):
+        return batch.images * 0, batch.images + np.array([1.0, 2.0], np.float32)
+
+    result = evaluate_inpainting(
+        restore, {}, source, ("a", "b"), COLUMNS, key=jax.random.key(0), batch_size=2, examples=1, on_scan=lambda n: None
+    )
+    assert len(result.rows) == 7 * 2 and set(result.rows[0]) == set(SLICE_COLUMNS)
+    for row in result.rows:  # the error is 1 or 2 at each of 256 pixels
+        assert float(row["value"]) == pytest.approx({"a": 16.0, "b": 32.0}[row["class"]], rel=1e-5)
+    assert [(row["scan"], row["slice"]) for row in result.rows[::2]] == [
+        *(("scan_0", i) for i in range(3)),
+        *(("scan_1", i) for i in range(4)),
+    ]
+    (picture,) = result.examples.values()
+    np.testing.assert_allclose(picture["restored"][..., 1], picture["original"][..., 1] + 2, atol=1e-6)
+    assert not picture["corrupted"].any()

@@ -1,0 +1,84 @@
+"""Equations 1 and 2 against values worked out by hand and against plain NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inpaint_ssl.losses import batch_dice_loss, dice_sums, inpainting_l2
+
+
+def test_inpainting_l2_by_hand() -> None:
+    # Two images of 1 x 2 pixels and 2 channels. Squared errors: image 0 1+4 and 0+9, image 1 all 0 but one 16.
+    prediction = jnp.array([[[[1.0, 0.0], [2.0, 3.0]]], [[[0.0, 4.0], [0.0, 0.0]]]])
+    target = jnp.zeros_like(prediction)
+    # Sum over pixels per image and channel: (1+4, 0+9), (0, 16); mean over 2 images, then over 2 channels: 30/4.
+    assert float(inpainting_l2(prediction, target)) == 7.5
+
+
+def test_inpainting_l2_is_a_sum_over_pixels() -> None:
+    image = np.ones((1, 6, 4, 1), np.float32)
+    assert float(inpainting_l2(image, 0 * image)) == 24.0
+
+
+def test_batch_dice_by_hand() -> None:
+    # One class: p = .5 and 1, truth = 1 and 0 -> intersection .5, sum 2.5, loss 1 - 1/2.5 = .6.
+    # Other class perfect -> 0. Mean .3.
+    probability = jnp.array([[[[0.5, 1.0]]], [[[1.0, 0.0]]]])
+    target = jnp.array([[[[1, 1]]], [[[0, 0]]]])
+    assert float(batch_dice_loss(probability, target)) == pytest.approx(0.3, abs=1e-6)
+
+
+def test_batch_dice_aggregates_over_the_batch_not_per_image() -> None:
+    rng = np.random.default_rng(0)
+    probability, target = rng.random((3, 4, 5, 2)).astype(np.float32), rng.integers(0, 2, (3, 4, 5, 2))
+    per_class = [
+        1
+        - (2 * (probability[..., k] * target[..., k]).sum() + 1e-7)
+        / (probability[..., k].sum() + target[..., k].sum() + 1e-7)
+        for k in range(2)
+    ]
+    assert float(batch_dice_loss(probability, target)) == pytest.approx(np.mean(per_class), rel=1e-5)
+    per_image = [float(batch_dice_loss(probability[i : i + 1], target[i : i + 1])) for i in range(3)]
+    assert abs(np.mean(per_image) - np.mean(per_class)) > 1e-4
+
+
+def test_absent_everywhere_has_no_loss() -> None:
+    nothing = jnp.zeros((2, 4, 4, 3))
+    assert float(batch_dice_loss(nothing, nothing)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_padded_rows_do_not_count() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.random((4, 5, 3, 2)).astype(np.float32), rng.random((4, 5, 3, 2)).astype(np.float32)
+    is_real = np.array([True, True, True, False])
+    target = (second > 0.5).astype(np.uint8)
+    assert float(inpainting_l2(first, second, is_real=is_real)) == pytest.approx(
+        float(inpainting_l2(first[:3], second[:3])), rel=1e-6
+    )
+    assert float(batch_dice_loss(first, target, is_real=is_real)) == pytest.approx(
+        float(batch_dice_loss(first[:3], target[:3])), rel=1e-6
+    )
+    intersection, total = dice_sums(first, target, is_real)
+    np.testing.assert_allclose(intersection, (first * target)[:3].sum(axis=(0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(total, (first + target)[:3].sum(axis=(0, 1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [inpainting_l2, batch_dice_loss])
+def test_devices_see_the_loss_of_the_whole_batch(loss) -> None:
+    rng = np.random.default_rng(2)
+    first, second = rng.random((4, 6, 5, 2)).astype(np.float32), rng.random((4, 6, 5, 2)).astype(np.float32)
+    is_real = np.array([True, True, True, False])
+
+    def on_device(p, t, r):
+        return loss(p, t, is_real=r, axis_name="batch")
+
+    split = [part.reshape(2, 2, *part.shape[1:]) for part in (first, second, is_real)]
+    values = jax.pmap(on_device, axis_name="batch", devices=jax.devices()[:2])(*split)
+    whole = float(loss(first, second, is_real=is_real))
+    np.testing.assert_allclose(values, [whole, whole], rtol=1e-6)
+
+
+def test_low_precision_is_summed_in_float32() -> None:
+    ones = jnp.ones((1, 64, 64, 1), jnp.bfloat16)  # 4096 ones cannot be counted in bfloat16
+    assert float(inpainting_l2(ones, jnp.zeros_like(ones))) == 4096.0
