@@ -5,9 +5,10 @@ command line, for example --config.stage=report or --config.seeds=0,1,2. Exit co
 failed, 2 something given cannot be used, 130 interrupted (the same command goes on).
 """
 
+import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -41,6 +42,7 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
     try:
         rest = values(list(argv))
         config = values.config
+        config.keys()  # a config file that could not be loaded says so only when it is used
     except AttributeError as error:
         hint = str(error).strip("'\"").replace("\\n", " ").replace("\n", " ").replace('\\"', '"')
         raise InputError(f"no such setting: {hint}; configs/base.py holds every key") from error
@@ -53,7 +55,8 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
     return config, Path(values.workdir), values.debug
 
 
-def _log_to(workdir: Path) -> None:
+@contextlib.contextmanager
+def _log_to(workdir: Path) -> Iterator[None]:
     """log.txt, opened when the first line is written, so that a refused study leaves no trace."""
     handler = logging.FileHandler(workdir / "log.txt", delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -61,6 +64,11 @@ def _log_to(workdir: Path) -> None:
     logger.setLevel(logging.INFO)
     logger.handlers = [handler]
     logger.propagate = False  # the terminal shows progress lines, not the log
+    try:
+        yield
+    finally:
+        logger.handlers = []
+        handler.close()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -75,10 +83,10 @@ def main(argv: Sequence[str]) -> int:
         config = resolve(config, base.get_config())
         if workdir.exists() and not workdir.is_dir():
             raise InputError(f"--workdir: {workdir} is a file, expected a folder or a path where one can be made")
-        _log_to(workdir)
-        from inpaint_ssl.study import run_study
+        with _log_to(workdir):
+            from inpaint_ssl.study import run_study
 
-        return 0 if run_study(config, base.get_config(), workdir, Console()) else 1
+            return 0 if run_study(config, base.get_config(), workdir, Console()) else 1
     except InputError as error:
         if debug:
             raise

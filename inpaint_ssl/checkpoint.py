@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -11,6 +12,11 @@ from inpaint_ssl.errors import InputError
 from inpaint_ssl.types import Params, TrainState
 
 KEPT = 2
+
+
+def _uncommitted(tree: Any) -> Any:
+    """Orbax pins what it restores to a device, for which a jitted step would be compiled once more."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)
 
 
 def _abstract(tree: Any) -> Any:
@@ -48,10 +54,8 @@ class RunCheckpoints:
         )
         found = self._manager.restore(step, args=items)
         _check_like(found["params"], like.params, f"checkpoint {step} of {self._manager.directory}")
-        state = TrainState(
-            params=found["params"], opt_state=found["opt_state"], step=jax.numpy.asarray(step, like.step.dtype)
-        )
-        return state, found["best"], found["loop"]
+        state = TrainState(found["params"], found["opt_state"], jnp.asarray(step, like.step.dtype))
+        return _uncommitted(state), _uncommitted(found["best"]), found["loop"]
 
     def close(self) -> None:
         """Finish and release the folder."""
@@ -88,5 +92,4 @@ def load_weights(directory: Path, like: Params) -> Params:
         if shapes != wanted:
             differing = sorted(set(shapes.items()) ^ set(wanted.items()))[0]
             raise InputError(f"{path}: {differing[0]} has another shape than the network; use the settings of that run")
-        loaded = checkpointer.restore(path, _abstract(like))
-    return loaded
+        return _uncommitted(checkpointer.restore(path, _abstract(like)))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from inpaint_ssl.batches import make_batch
-from inpaint_ssl.data import ArraySliceSource, ClassMap, ScanInfo, to_volume
+from inpaint_ssl.data import ArraySliceSource, ClassMap, ScanInfo, display, to_volume
 from inpaint_ssl.metrics import cv, dice, voe
 from inpaint_ssl.types import Batch, Params
 
@@ -63,9 +63,12 @@ def overlap_rows(
     return rows
 
 
-def _picture(images: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_map: ClassMap) -> dict[str, Any]:
-    """The slice with most true (else predicted) labelled pixels: image (H, W), truth and prediction as class maps."""
-    membership = class_map.membership()[truth]  # (S, H, W, K)
+def _picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_map: ClassMap) -> dict[str, Any]:
+    """The slice with most true (else predicted) labelled pixels, of displayed slices (S, rows, columns) of one scan.
+
+    image: first channel; truth: label values; prediction: label map. The result's truth is a label map too.
+    """
+    membership = class_map.membership()[truth]  # (S, rows, columns, K)
     labelled = membership.any(axis=-1).sum(axis=(1, 2))
     labelled = labelled if labelled.any() else (prediction > 0).sum(axis=(1, 2))
     slice_index = int(np.argmax(labelled))
@@ -73,7 +76,7 @@ def _picture(images: np.ndarray, truth: np.ndarray, prediction: np.ndarray, clas
     for index in range(len(class_map.names)):
         classes[membership[slice_index, ..., index]] = index + 1
     return {
-        "image": images[slice_index, ..., 0].astype(np.float32),
+        "image": image[slice_index].astype(np.float32),
         "truth": classes,
         "prediction": prediction[slice_index],
         "slice": slice_index,
@@ -103,16 +106,17 @@ def evaluate_segmentation(
         for indices, batch in _batches_of_scan(source, scan, batch_size):
             maps.append(label_map(np.asarray(predict(params, batch.images))[: len(indices)], threshold))
         slices = slice(scan.first, scan.first + scan.n_slices)
-        predicted, truth = np.concatenate(maps), source.targets[slices]
-        scan_rows = overlap_rows(
-            to_volume(predicted, scan.placement),
-            to_volume(truth, scan.placement),
-            class_map,
-            {**columns, "subject": scan.subject_id, "scan": scan.scan_id},
+        # From here on the scan's own grid: what the network says about the padding does not count.
+        predicted, truth, image = (
+            to_volume(part, scan.placement)
+            for part in (np.concatenate(maps), source.targets[slices], source.images[slices, ..., 0])
         )
+        identity = {**columns, "subject": scan.subject_id, "scan": scan.scan_id}
+        scan_rows = overlap_rows(predicted, truth, class_map, identity)
         rows += scan_rows
         values = np.array([float(row["value"]) for row in scan_rows if row["metric"] == "dice"])
-        picture = _picture(source.images[slices], truth, predicted, class_map)
+        shown = (display(volume, scan.placement.slice_axis) for volume in (image, truth, predicted))
+        picture = _picture(*shown, class_map)
         mean = float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else float("nan")
         examples[scan.scan_id] = {**picture, "scan": np.array(scan.scan_id), "dice": mean}
         on_scan(number + 1)

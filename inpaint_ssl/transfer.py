@@ -37,7 +37,9 @@ class GraftReport:
 
     def table(self) -> Table:
         """The report as a table for the terminal."""
-        table = Table("tensor", "status", "pretrained", "fine-tuned", "reason", title="Transferred parameters")
+        table = Table(title="Transferred parameters")
+        for heading in ("tensor", "status", "pretrained", "fine-tuned", "reason"):
+            table.add_column(heading, no_wrap=True)
         for row in self.rows:
             shapes = ["x".join(map(str, shape)) or "-" for shape in (row.pretrained_shape, row.finetuned_shape)]
             table.add_row(row.name, row.status, *shapes, row.reason)
@@ -100,7 +102,7 @@ def _graft_one(
         return GraftRow(name, status, old_shape, tuple(new.shape), reason)
 
     if path[0] not in parts:
-        return row("fresh", f"{path[0]} is not transferred"), new, ""
+        return row("fresh", "not transferred"), new, ""
     if old is None:
         return row("fresh", "missing"), new, f"{name} is missing in the pretrained parameters"
     if old.dtype != new.dtype:

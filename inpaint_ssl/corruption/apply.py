@@ -91,7 +91,7 @@ def _swap_in_order(source: jax.Array, patches: Patches, patch_size: int) -> jax.
     second = jnp.where(patches.used[::2, None], pairs[:, 1], pairs[:, 0])
     pairs = jnp.stack([pairs[:, 0], second], axis=1)
 
-    def swap(step: int, source: jax.Array) -> jax.Array:
+    def swap(step: jax.Array, source: jax.Array) -> jax.Array:
         # One read and one write of both patches: with two of each XLA copies the whole map in every step.
         both = lax.gather(source, pairs[step], _READ, (patch_size, patch_size), mode=_IN_BOUNDS)
         return lax.scatter(source, pairs[step, ::-1], both, _WRITE, mode=_IN_BOUNDS)

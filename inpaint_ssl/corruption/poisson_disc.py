@@ -51,7 +51,7 @@ def throw_darts(
     limit = jnp.array(image_size, jnp.int32)[:, None, None] - patch_size
     key, key_shift = random.split(key)
     # A random shift of the cells leaves no trace of their grid in the distribution.
-    shift = random.randint(key_shift, (2, 1, 1), 0, patch_size)
+    shift = _uniform_below(random.bits(key_shift, (2, 1, 1), jnp.uint32), patch_size)
     origin = jnp.stack(jnp.meshgrid(*(jnp.arange(n) * patch_size for n in grid), indexing="ij")) - shift
     # Every loop starts from values derived from the key, so that shard_map sees them vary over the same devices.
     nowhere = jnp.full((2, *grid), -4 * patch_size, jnp.int32) + 0 * shift
@@ -63,8 +63,7 @@ def throw_darts(
     def throw(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         step, corners, accepted = state
         bits = random.bits(random.fold_in(key, step), (3, *grid), jnp.uint32)
-        # 2**32 is so much larger than a patch that the remainder is uniform; one draw compiles and runs much faster.
-        place = origin + (bits[:2] % patch_size).astype(jnp.int32)
+        place = origin + _uniform_below(bits[:2], patch_size)
         priority = bits[2]
         alive = jnp.all((place >= 0) & (place <= limit), axis=0) & ~accepted & ~_near(place, corners, patch_size)
         place = jnp.where(alive, place, nowhere)
@@ -74,6 +73,11 @@ def throw_darts(
     start = (jnp.int32(0), nowhere, nowhere[0] >= 0)
     _, corners, accepted = lax.while_loop(unfinished, throw, start)
     return corners.reshape(2, -1).T, accepted.reshape(-1)
+
+
+def _uniform_below(bits: jax.Array, limit: jax.Array | int) -> jax.Array:
+    """Whole numbers 0..limit-1: 2**32 is so far above any limit here that the remainder is uniform, and cheap."""
+    return (bits % jnp.asarray(limit, jnp.uint32)).astype(jnp.int32)
 
 
 def _near(place: jax.Array, other: jax.Array, patch_size: int, priority: jax.Array | None = None) -> jax.Array:
@@ -102,7 +106,7 @@ def jittered_lattice(key: jax.Array, image_size: tuple[int, int], patch_size: in
     step = lattice_step(patch_size)
     rows, columns = lattice_shape(image_size, patch_size)
     slack = [side - patch_size - (n - 1) * step for side, n in zip(image_size, (rows, columns), strict=True)]
-    key_rows, key_columns = random.split(key)
-    row = jnp.arange(rows) * step + jnp.sort(random.randint(key_rows, (rows,), 0, slack[0] + 1))
-    column = jnp.arange(columns) * step + random.randint(key_columns, (rows, 1), 0, slack[1] + 1)
+    jitter = _uniform_below(random.bits(key, (2, rows), jnp.uint32), jnp.array(slack)[:, None] + 1)
+    row = jnp.arange(rows) * step + jnp.sort(jitter[0])
+    column = jnp.arange(columns) * step + jitter[1][:, None]
     return jnp.stack([jnp.broadcast_to(row[:, None], column.shape), column], axis=-1).reshape(-1, 2)

@@ -106,7 +106,7 @@ def first_cover(draws: jax.Array, image_size: tuple[int, int], patch_size: int) 
 def _smallest_reaching(first: jax.Array, n_draws: int, needed: int) -> jax.Array:
     """Smallest number of draws that covers at least needed pixels; n_draws + 1 if all draws do not suffice."""
 
-    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = bounds  # low draws are too few, high draws suffice
         middle = (low + high) // 2
         enough = jnp.sum(first < middle, dtype=jnp.int32) >= needed

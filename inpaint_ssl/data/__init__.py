@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inpaint_ssl.data.classes import ClassMap, class_map
+from inpaint_ssl.data.geometry import display
 from inpaint_ssl.data.nifti import NiftiDataset, open_detected, open_msd, open_nnunet
 from inpaint_ssl.data.preprocess import Placement, Preprocessing, ScanSlices, preprocess, to_volume
 from inpaint_ssl.data.scan import Scan, ScanDataset, ScanEntry
@@ -34,6 +35,7 @@ __all__ = [
     "Splits",
     "build_source",
     "class_map",
+    "display",
     "example_id",
     "load_or_make_splits",
     "make_splits",

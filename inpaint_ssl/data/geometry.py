@@ -16,7 +16,7 @@ def ras_orientation(affine: np.ndarray) -> np.ndarray:
     Raises ValueError when the affine does not describe a grid in space.
     """
     linear = affine[:3, :3]
-    if not np.isfinite(affine).all() or abs(np.linalg.det(linear)) < 1e-9 * np.prod(np.linalg.norm(linear, axis=0)):
+    if not np.isfinite(affine).all() or abs(np.linalg.det(linear)) <= 1e-9 * np.prod(np.linalg.norm(linear, axis=0)):
         raise ValueError("the affine in the header is not invertible")
     orientation = orientations.io_orientation(affine)
     if np.isnan(orientation).any():

@@ -72,6 +72,7 @@ class Trainer:
         self.transfer_shown = False
         # One compilation for every cell whose schedule is the same: arms, and with cosine all label fractions too.
         self._step = functools.cache(self._compile)
+        self._init = functools.cache(self._initialiser)
 
     def _compile(
         self, phase: str, steps_per_epoch: int
@@ -141,14 +142,19 @@ class Trainer:
         )
         return scaled
 
-    def _model(self, cell: Cell) -> UNet:
-        return self.inpainter if cell.phase == "pretrain" else self.segmenter
+    def _initialiser(self, phase: str) -> Callable[[jax.Array], Any]:
+        """seed key -> fresh variables. They depend on phase and seed alone, so both arms share decoder and head."""
+        model = self.inpainter if phase == "pretrain" else self.segmenter
+        images = jnp.zeros((1, *self.config.data.image_size, len(self.data.channel_names)))
+        return jax.jit(lambda key: model.init(key, images)["params"])
 
     def _fresh(self, cell: Cell) -> Params:
-        """The initialisation depends on phase and seed alone, so both arms share decoder and head."""
-        model = self._model(cell)
-        images = jnp.zeros((1, *self.config.data.image_size, len(self.data.channel_names)))
-        return jax.jit(model.init)(stream_key(cell.seed, f"{cell.phase}/init"), images)["params"]
+        return self._init(cell.phase)(stream_key(cell.seed, f"{cell.phase}/init"))
+
+    def _best(self, cell: Cell) -> Params:
+        """The weights that training of this cell ended with."""
+        like = jax.eval_shape(self._init(cell.phase), stream_key(cell.seed, "shapes"))
+        return load_weights(self.workdir / cell.directory / "best", like)
 
     def _initial_params(self, cell: Cell, directory: Path) -> Params:
         params = self._fresh(cell)
@@ -156,8 +162,9 @@ class Trainer:
         if cell.arm != "pretrained":
             return params
         pretraining = Cell("pretrain", cell.seed)
-        weights = load_weights(self.workdir / pretraining.directory / "best", self._fresh(pretraining))
-        grafted, report = graft(weights, params, self.config.transfer.parts, self.config.transfer.adapt_input)
+        grafted, report = graft(
+            self._best(pretraining), params, self.config.transfer.parts, self.config.transfer.adapt_input
+        )
         rows = [vars(row) for row in report.rows]
         write_csv_atomic(directory / "transfer.csv", list(rows[0]), rows)
         if not self.transfer_shown:
@@ -185,7 +192,7 @@ class Trainer:
     def evaluate(self, cell: Cell) -> None:
         """Measure a trained cell on the test scans; the file of rows comes last and marks it as evaluated."""
         directory = self.workdir / cell.directory
-        params = load_weights(directory / "best", self._fresh(cell))
+        params = self._best(cell)
         columns = {
             "study": self.config.study,
             "dataset": self.data.dataset_name,

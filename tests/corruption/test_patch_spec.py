@@ -94,16 +94,18 @@ def test_random_sampling_is_accepted_up_to_three_quarters():
 
 def test_poisson_disc_needs_the_lattice_not_the_packing():
     PatchSpec(32).check((64, 64), "context_prediction")
-    with pytest.raises(InputError, match="needs 2 Poisson-disc patches .* at most 1"):
+    with pytest.raises(InputError, match=r"needs 2 Poisson-disc patches .* at most 1"):
         PatchSpec(32).check((64, 64), "context_restoration")
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(("size", "patch_size", "fraction"), [((64, 64), 32, 0.5), ((96, 70), 24, 0.6), ((50, 33), 9, 0.6)])
+@pytest.mark.parametrize(
+    ("size", "patch_size", "fraction"), [((64, 64), 32, 0.5), ((96, 70), 24, 0.6), ((50, 33), 9, 0.6)]
+)
 def test_advice_is_the_largest_that_passes(size, patch_size, fraction, task):
     with pytest.raises(InputError) as caught:
         PatchSpec(patch_size, area_fraction=fraction).check(size, task)
-    advised = {name: value for name, value in re.findall(r"(\w+) <= ([\d.]+\d|\d)", str(caught.value))}
+    advised = dict(re.findall(r"(\w+) <= ([\d.]+\d|\d)", str(caught.value)))
     assert advised
     if "area_fraction" in advised:
         share = float(advised["area_fraction"])

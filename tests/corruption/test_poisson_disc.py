@@ -19,20 +19,18 @@ def nearest_squared(corners):
     return squared.min()
 
 
-def many(n, size, spec, task="context_restoration", seed=0):
-    keys = jax.random.split(jax.random.key(seed), n)
-    return jax.jit(jax.vmap(lambda key: sample_patches(key, size, spec, task)))(keys)
+def many(n, size, spec, task="context_restoration"):
+    """Patches of n masks; mapped, not vmapped, as that compiles faster."""
+    keys = jax.random.split(jax.random.key(0), n)
+    return jax.jit(lambda keys: jax.lax.map(lambda key: sample_patches(key, size, spec, task), keys))(keys)
 
 
 @pytest.mark.parametrize(
     ("size", "patch_size", "fraction", "n"),
     [
-        ((64, 64), 8, 0.25, 300),
-        ((64, 64), 8, 0.35, 300),  # beyond what darts find: partly the lattice
-        ((90, 61), 7, 0.3, 100),
-        ((30, 44), 1, 0.2, 50),
-        ((512, 512), 64, 0.25, 200),
-        ((512, 512), 8, 0.25, 3),
+        ((64, 64), 8, 0.35, 200),  # beyond what darts always find: partly the lattice
+        ((90, 61), 7, 0.25, 200),
+        ((13, 21), 1, 0.2, 50),
     ],
 )
 def test_centres_keep_their_distance_inside_the_image(size, patch_size, fraction, n):
@@ -45,13 +43,15 @@ def test_centres_keep_their_distance_inside_the_image(size, patch_size, fraction
 
 
 def test_equal_priorities_keep_their_distance(monkeypatch):
-    monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype: jnp.zeros(shape, dtype))
-    for seed in range(20):
-        corners, accepted = poisson_disc.throw_darts(jax.random.key(seed), (64, 64), 8, 5)
+    bits = jax.random.bits
+    monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype: bits(key, shape, dtype).at[2].set(0))
+    throw = jax.jit(lambda key: poisson_disc.throw_darts(key, (64, 64), 8, 16))
+    for seed in range(30):
+        corners, accepted = throw(jax.random.key(seed))
         assert nearest_squared(np.asarray(corners)[None, np.asarray(accepted)]) >= 128
 
 
-@pytest.mark.parametrize(("patch_size", "n"), [(64, 600), (32, 300), (16, 60), (8, 20)])
+@pytest.mark.parametrize(("patch_size", "n"), [(64, 1200), (32, 500), (16, 200), (8, 100)])
 def test_paper_settings_never_use_the_lattice(patch_size, n):
     size = (512, 512)
     count = patch_count(size, PatchSpec(patch_size), "context_restoration")
@@ -59,14 +59,15 @@ def test_paper_settings_never_use_the_lattice(patch_size, n):
     def accepted(key):
         return jnp.sum(poisson_disc.throw_darts(key, size, patch_size, count)[1])
 
-    found = jax.jit(jax.vmap(accepted))(jax.random.split(jax.random.key(3), n))
+    found = jax.jit(lambda keys: jax.lax.map(accepted, keys))(jax.random.split(jax.random.key(3), n))
     assert np.asarray(found).min() >= count
 
 
 @pytest.mark.parametrize(("size", "patch_size"), [((64, 64), 8), ((96, 70), 11), ((45, 90), 32), ((20, 20), 20)])
 def test_lattice_always_has_its_number_of_patches(size, patch_size):
     keys = jax.random.split(jax.random.key(0), 50)
-    corners = np.asarray(jax.vmap(lambda key: poisson_disc.jittered_lattice(key, size, patch_size))(keys))
+    lattice = jax.jit(jax.vmap(lambda key: poisson_disc.jittered_lattice(key, size, patch_size)))
+    corners = np.asarray(lattice(keys))
     rows, columns = lattice_shape(size, patch_size)
     assert corners.shape == (50, rows * columns, 2)
     assert nearest_squared(corners) >= 2 * patch_size**2
@@ -92,7 +93,9 @@ def test_every_pixel_is_reached_and_regions_are_alike():
     assert places.min() > 0
     assert hits.sum() == places.sum()
     # Mirror images are alike: four quadrants, and interior places of each phase of a cell.
-    assert stats.chisquare([places[:16, :20].sum(), places[-16:, :20].sum(), places[:16, -20:].sum(), places[-16:, -20:].sum()]).pvalue > 1e-3  # fmt: skip
+    top, bottom = places[:16], places[-16:]
+    quadrants = [half[:, columns].sum() for half in (top, bottom) for columns in (slice(0, 20), slice(-20, None))]
+    assert stats.chisquare(quadrants).pvalue > 1e-3
     inner = places[8:24, 8:32]
     phases = inner.reshape(2, 8, 3, 8).sum(axis=(0, 2))
     assert stats.chisquare(phases.sum(axis=0)).pvalue > 1e-3
@@ -121,7 +124,7 @@ def pair_statistics(corners, patch_size):
 def test_distances_and_directions_are_those_of_dart_throwing():
     size, patch, count = (128, 128), 8, 64
     spec = PatchSpec(patch)
-    ours = np.asarray(many(400, size, spec, "context_prediction").corners, np.int64)
+    ours = np.asarray(many(400, size, spec).corners, np.int64)
     rng = np.random.default_rng(0)
     darts = np.stack([dart_throwing(rng, size, patch, count) for _ in range(60)])
     assert ours.shape[1:] == darts.shape[1:]

@@ -19,7 +19,9 @@ def scan_of(image: np.ndarray, label: np.ndarray | None = None) -> Scan:
     return Scan(entry, image.astype(np.float32), label, (1.0, 1.0, 1.0), eye, eye, "RAS", image.shape[:3])
 
 
-def settings(modality: str = "mri", axis: str = "sagittal", size: tuple = (8, 8), channels: str = "all") -> Preprocessing:
+def settings(
+    modality: str = "mri", axis: str = "sagittal", size: tuple = (8, 8), channels: str = "all"
+) -> Preprocessing:
     return Preprocessing(modality, axis, size, channels, WINDOWS)
 
 
@@ -73,8 +75,8 @@ def test_a_crop_that_cuts_labels_names_the_scan_and_the_size_it_needs() -> None:
     label = np.zeros((2, 11, 12), np.uint8)
     label[1, 5, 6] = 1
     assert preprocess(scan_of(image, label), settings()).targets.sum() == 1
-    label[0, 5, 11] = 2  # most superior: displayed row 0 of 12
-    with pytest.raises(InputError, match=r"scan_7.*\(12, 8\)"):
+    label[0, 5, 11] = 2  # most superior: displayed row 0 of 12, where a crop to 11 starts
+    with pytest.raises(InputError, match=r"scan_7.*\(11, 8\)"):
         preprocess(scan_of(image, label), settings())
     label[0, 5, 11], label[0, 9, 6] = 0, 2  # displayed column 1 of 11: a crop to 9 starts at 1, one to 8 too
     assert preprocess(scan_of(image, label), settings()).targets.sum() == 3
