@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     c.data.channels = "root_sum_of_squares"  # "all" (each channel of the scan) | "root_sum_of_squares" (one channel)
     c.data.hu_windows = ((400.0, 50.0), (1800.0, 40.0), (500.0, 50.0))  # CT: (width, level) in HU of each channel
     c.data.geometry_tolerance_mm = 0.1  # largest distance between the corners of image and label grids
-    c.data.use_unlabelled = True  # pretrain on imagesUl / imagesTs too, beside all training scans
+    c.data.use_unlabelled = True  # pretrain on imagesUl / imagesTs too
 
     c.data.phantom = ConfigDict()  # generated knee phantom, two qDESS echoes
     c.data.phantom.subjects = 40  # number of labelled subjects
@@ -64,7 +64,7 @@ def get_config() -> ConfigDict:
     c.split.split_seed = 0  # draws training, validation and test subjects
     c.split.subset_draw = 0  # draws the nested label subsets inside the training subjects
     c.split.label_fractions = (0.05, 0.1, 0.25, 0.5, 1.0)  # label subsets as fractions of the training subjects
-    c.split.label_counts = ()  # subjects of each label subset, in the order of label_fractions; () = round the fractions
+    c.split.label_counts = ()  # subjects of each label subset, ordered as label_fractions; () = round the fractions
 
     c.corruption = ConfigDict()  # paper, section 2.4
     c.corruption.task = (

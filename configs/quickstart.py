@@ -31,8 +31,9 @@ def get_config() -> ConfigDict:
         phase.batch_size = 8
         phase.early_stopping_patience = 0
         phase.max_epochs = 0
-    c.pretrain.max_steps = 500
-    c.pretrain.validate_every_steps = 100
-    c.finetune.max_steps = 300
-    c.finetune.validate_every_steps = 60
+        phase.learning_rate = 1e-2  # few steps: the paper's 1e-3 would leave the thin cartilages unlearnt
+    c.pretrain.max_steps = 400
+    c.pretrain.validate_every_steps = 200
+    c.finetune.max_steps = 600
+    c.finetune.validate_every_steps = 150
     return c

@@ -115,8 +115,8 @@ def evaluate_segmentation(
         scan_rows = overlap_rows(predicted, truth, class_map, identity)
         rows += scan_rows
         values = np.array([float(row["value"]) for row in scan_rows if row["metric"] == "dice"])
-        shown = (display(volume, scan.placement.slice_axis) for volume in (image, truth, predicted))
-        picture = _picture(*shown, class_map)
+        axis = scan.placement.slice_axis
+        picture = _picture(display(image, axis), display(truth, axis), display(predicted, axis), class_map)
         mean = float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else float("nan")
         examples[scan.scan_id] = {**picture, "scan": np.array(scan.scan_id), "dice": mean}
         on_scan(number + 1)

@@ -7,7 +7,7 @@ from inpaint_ssl.data.geometry import place
 
 
 def make_source(slices_per_scan=(3, 4), size=(16, 16), channels=1, seed=0) -> ArraySliceSource:
-    """Axial scans of the image's own size; in each slice a bright square carries label 1, a dim line below it label 2."""
+    """Axial scans of the image's own size; a bright square carries label 1, a dim line below it label 2."""
     rng = np.random.default_rng(seed)
     images, targets, ids, scan_of, slice_of, scans = [], [], [], [], [], []
     for number, count in enumerate(slices_per_scan):

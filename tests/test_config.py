@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, headneck_ct, hippocampus, quickstart
+from configs import base, headneck_ct, hippocampus, paper_ct, paper_mri, quickstart
 from inpaint_ssl import config as cfg
 from inpaint_ssl.errors import InputError
 
@@ -34,7 +34,7 @@ def refused(config: ConfigDict) -> str:
     return message
 
 
-@pytest.mark.parametrize("module", [quickstart, hippocampus, headneck_ct])
+@pytest.mark.parametrize("module", [quickstart, hippocampus, headneck_ct, paper_mri, paper_ct])
 def test_shipped_configs_are_valid(module) -> None:
     config = module.get_config()
     if config.data.format != "phantom":

@@ -100,7 +100,15 @@ def test_l2_norm_per_slice_and_channel() -> None:
         return batch.images * 0, batch.images + np.array([1.0, 2.0], np.float32)
 
     result = evaluate_inpainting(
-        restore, {}, source, ("a", "b"), COLUMNS, key=jax.random.key(0), batch_size=2, examples=1, on_scan=lambda n: None
+        restore,
+        {},
+        source,
+        ("a", "b"),
+        COLUMNS,
+        key=jax.random.key(0),
+        batch_size=2,
+        examples=1,
+        on_scan=lambda n: None,
     )
     assert len(result.rows) == 7 * 2 and set(result.rows[0]) == set(SLICE_COLUMNS)
     for row in result.rows:  # the error is 1 or 2 at each of 256 pixels

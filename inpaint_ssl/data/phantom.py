@@ -84,7 +84,8 @@ class PhantomDataset:
     """
 
     name = "knee_phantom"
-    channel_names = ("echo1", "echo2")
+    channel_names: tuple[str, ...] = ("echo1", "echo2")
+    notes: tuple[str, ...] = ()
     labels: Mapping[str, int] = {
         "patellar_cartilage": int(Tissue.PATELLAR_CARTILAGE),
         "femoral_cartilage": int(Tissue.FEMORAL_CARTILAGE),

@@ -25,7 +25,7 @@ class ScanEntry:
 class Scan:
     """One scan in RAS orientation.
 
-    RAS as in nibabel: index along axis 0 grows towards the patient's Right, axis 1 towards Anterior, axis 2 towards Superior.
+    RAS as in nibabel: the index grows towards the patient's right along axis 0, anterior along 1, superior along 2.
 
     image: float32 (X, Y, Z, channels), raw intensities (HU for CT). label: uint8 (X, Y, Z) label values, or None.
     spacing_mm: voxel size along X, Y, Z. affine: 4x4 of the RAS grid; original_affine, original_orientation (nibabel
@@ -66,6 +66,11 @@ class ScanDataset(Protocol):
     @property
     def entries(self) -> tuple[ScanEntry, ...]:
         """Every scan, labelled and unlabelled."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about the files but does not prevent their use; shown to the user and kept in study.json."""
         ...
 
     def read(self, entry: ScanEntry) -> Scan:

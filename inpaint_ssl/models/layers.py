@@ -26,7 +26,7 @@ def _convolve(images: jax.Array, kernel: jax.Array, padding: Any) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """`size` x `size` convolution with bias, zero-padded to the same size, He-normal; weight-standardised on request."""
+    """`size` x `size` convolution with bias, zero-padded to the same size, He-normal; standardised on request."""
 
     features: int
     size: int = 3

@@ -40,6 +40,7 @@ class StudyData:
     validation: ArraySliceSource
     test: ArraySliceSource
     sha256: str
+    notes: tuple[str, ...]
 
 
 def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
@@ -54,6 +55,8 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
         geometry_tolerance_mm=data.geometry_tolerance_mm,
         phantom=data.phantom.to_dict(),
     )
+    for note in dataset.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     classes = class_map(data.classes, dataset.labels)
     splits = load_or_make_splits(
         workdir / "splits.json",
@@ -83,6 +86,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
         pretraining=source.subset((*splits.train, *splits.unlabelled)),
         **{name: source.subset(subjects, labelled_only=True) for name, subjects in parts.items()},
         sha256=sha256,
+        notes=tuple(dataset.notes),
     )
 
 

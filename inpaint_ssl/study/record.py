@@ -123,7 +123,7 @@ def write_study(
             "sha256": splits.sha256,
         },
         "departures": departures(config, base),
-        "warnings": [],
+        "warnings": list(data.notes),
         "versions": manifest["versions"],
         "device": manifest["device"],
         "settings": {name: repr(value) for name, value in flatten(config).items()},

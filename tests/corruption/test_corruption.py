@@ -88,20 +88,34 @@ def test_half_precision_and_numpy_images(task, dtype):
     assert np.array_equal(out, oracle(image, sample_patches(key, size, spec, task), 8, task))
 
 
+@functools.cache
+def four(task, spec):
+    """Four images, their keys, and each of them corrupted alone under jit."""
+    keys = jax.random.split(jax.random.key(7), 4)
+    images = jnp.stack([picture((40, 56), 3, jnp.float32, seed) for seed in range(4)])
+    alone = [compiled(task, (40, 56), spec)(key, image)[0] for key, image in zip(keys, images, strict=True)]
+    return keys, images, jnp.stack(alone)
+
+
 @pytest.mark.parametrize("task", CORRUPT)
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.sampling)
-def test_same_key_same_result_under_every_transformation(task, spec):
-    def corrupt(key, image):
-        return CORRUPT[task](key, image, spec)
-
-    keys = jax.random.split(jax.random.key(7), 4)
-    images = jnp.stack([picture((40, 56), 2, jnp.float32, seed) for seed in range(4)])
-    alone = jnp.stack([corrupt(key, image) for key, image in zip(keys, images, strict=True)])  # outside jit
+def test_same_key_same_result_in_a_batch_and_outside_jit(task, spec):
+    keys, images, alone = four(task, spec)
     moved = np.asarray(jnp.any(alone != images, axis=-1))
     assert all((moved[i] != moved[j]).any() for i in range(4) for j in range(i))
-    assert np.array_equal(jax.jit(jax.vmap(corrupt))(keys, images), alone)
-    scanned = jax.lax.scan(lambda carry, xs: (carry, corrupt(*xs)), 0, (keys, images))[1]
-    assert np.array_equal(scanned, alone)
+    assert np.array_equal(CORRUPT[task](keys[0], images[0], spec), alone[0])
+    batch = jax.jit(jax.vmap(lambda key, image: CORRUPT[task](key, image, spec)))
+    assert np.array_equal(batch(keys, images), alone)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.sampling)
+def test_same_key_same_result_in_a_scan_and_over_devices(spec):
+    keys, images, alone = four("context_restoration", spec)
+
+    def corrupt(key, image):
+        return context_restoration(key, image, spec)
+
+    assert np.array_equal(jax.lax.map(lambda pair: corrupt(*pair), (keys, images)), alone)
     devices = jax.devices()[:2]
     spread = PartitionSpec("data")
     mesh = Mesh(np.array(devices), ("data",))

@@ -1,5 +1,4 @@
 import math
-import time
 
 import numpy as np
 import pytest
@@ -184,15 +183,6 @@ def test_groups_of_slices_do_not_matter(monkeypatch):
     parts = dataset.read(dataset.entries[0])
     np.testing.assert_array_equal(whole.label, parts.label)
     np.testing.assert_array_equal(whole.image, parts.image)
-
-
-def test_generating_is_cheap():
-    dataset = knees(4)
-    dataset.read(dataset.entries[0])
-    start = time.process_time()
-    for entry in dataset.entries[1:]:
-        dataset.read(entry)
-    assert (time.process_time() - start) / 3 < 1.0  # 0.1 s measured; a wide margin for slow machines
 
 
 @pytest.mark.parametrize(
