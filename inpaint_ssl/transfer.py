@@ -37,7 +37,7 @@ class GraftReport:
 
     def table(self) -> Table:
         """The report as a table for the terminal."""
-        table = Table(title="Transferred parameters")
+        table = Table(title="Transferred parameters", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("tensor", "status", "pretrained", "fine-tuned", "reason"):
             table.add_column(heading, no_wrap=True)
         for row in self.rows:
@@ -102,7 +102,7 @@ def _graft_one(
         return GraftRow(name, status, old_shape, tuple(new.shape), reason)
 
     if path[0] not in parts:
-        return row("fresh", "not transferred"), new, ""
+        return row("fresh", "not in parts"), new, ""
     if old is None:
         return row("fresh", "missing"), new, f"{name} is missing in the pretrained parameters"
     if old.dtype != new.dtype:

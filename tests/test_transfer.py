@@ -84,4 +84,4 @@ def test_table_shows_both_sides() -> None:
     console.print(report.table())
     text = console.export_text()
     assert "encoder/level_0/conv_0/kernel" in text and "loaded" in text and "3x3x1x16" in text
-    assert "not transferred" in text
+    assert "not in parts" in text
