@@ -86,6 +86,7 @@ def get_config() -> ConfigDict:
 
     c.transfer = ConfigDict()
     c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder", "post_processing"
+    c.transfer.pretrained_study = ""  # folder of a study whose pretraining is used; "" = pretrain in this study
     c.transfer.adapt_input = "refuse"  # input channels differ: "refuse" | "average" (mean kernel, rescaled)
 
     c.evaluate = ConfigDict()

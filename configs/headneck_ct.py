@@ -2,7 +2,8 @@
 
 python -m experiments.main --config=configs/headneck_ct.py --config.data.root=<folder> --workdir=runs/headneck_ct
 
-The unlabelled scans of imagesUl join the pretraining. Departs from the paper as configs/hippocampus.py does.
+The unlabelled scans of imagesUl join the pretraining. Slices are cropped to 80 x 64 pixels about their centre, which
+holds every labelled voxel of this data set. Departs from the paper as configs/hippocampus.py does.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +19,7 @@ def get_config() -> ConfigDict:
     c.data.format = "nnunet"
     c.data.modality = "ct"
     c.data.slice_axis = "axial"
-    c.data.image_size = (128, 128)
+    c.data.image_size = (80, 64)
     c.data.channels = "all"
     c.split.fractions = (0.6, 0.15, 0.25)
     c.split.label_fractions = (0.05, 1.0)

@@ -80,13 +80,15 @@ def save_weights(directory: Path, params: Params) -> None:
         checkpointer.save(Path(directory).absolute(), params, force=True)
 
 
-def load_weights(directory: Path, like: Params) -> Params:
-    """Parameters written by save_weights; InputError when missing or of other shapes than `like`."""
+def load_weights(directory: Path, like: Params | None = None) -> Params:
+    """Parameters written by save_weights; InputError when missing, or of other shapes than `like` where given."""
     path = Path(directory).absolute()
     if not path.is_dir():
         raise InputError(f"no weights at {path}: the run has not finished; run its training stage first")
     with ocp.StandardCheckpointer() as checkpointer:
         stored = checkpointer.metadata(path).item_metadata
+        if like is None:
+            like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(stored))
         shapes = {jax.tree_util.keystr(p): tuple(v.shape) for p, v in jax.tree.leaves_with_path(dict(stored))}
         wanted = {jax.tree_util.keystr(p): tuple(np.shape(v)) for p, v in jax.tree.leaves_with_path(like)}
         if shapes != wanted:

@@ -51,7 +51,7 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
     assert (values["pretrain.early_stopping_min_delta"], values["pretrain.early_stopping_patience"]) == (50.0, 4)
     assert (values["finetune.early_stopping_min_delta"], values["finetune.early_stopping_patience"]) == (1e-3, 10)
     assert (values["finetune.decay_factor"], values["finetune.decay_every_epochs"]) == (0.9, 2)
-    free = {"data.root", "split.file", "data.use_unlabelled"}
+    free = {"data.root", "split.file", "data.use_unlabelled", "transfer.pretrained_study"}
     assert set(values) - set(cfg.RULES) == free, "a setting without a range"
 
 

@@ -58,7 +58,9 @@ class Cell:
 
 
 def pretrain_cells(config: ConfigDict) -> list[Cell]:
-    """One pretraining per seed, shared by every label fraction."""
+    """One pretraining per seed, shared by every label fraction; none when an earlier study's is used."""
+    if config.transfer.pretrained_study:
+        return []
     return [Cell("pretrain", seed) for seed in config.seeds]
 
 

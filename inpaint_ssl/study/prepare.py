@@ -23,6 +23,7 @@ from inpaint_ssl.data import (
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
 from inpaint_ssl.progress import StageProgress
+from inpaint_ssl.study.pretrained import check_pretraining
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,12 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
     for phase, part in (("finetune", "training"), ("evaluate", "test")):
         if not parts[part]:
             raise InputError(f"the {part} split is empty, {phase} needs at least one subject; change config.split")
+    channel_names = _channel_names(dataset, preprocessing)
+    check_pretraining(config, preprocessing, channel_names, dataset.name, splits)
     return StudyData(
         dataset_name=dataset.name,
         classes=classes,
-        channel_names=_channel_names(dataset, preprocessing),
+        channel_names=channel_names,
         preprocessing=preprocessing,
         patches=patches,
         splits=splits,

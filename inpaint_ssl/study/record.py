@@ -17,8 +17,14 @@ from inpaint_ssl.study.cells import Cell
 from inpaint_ssl.study.prepare import StudyData
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "nibabel")
-METHOD_SECTIONS = ("corruption", "model", "pretrain", "finetune", "transfer")
-METHOD_KEYS = ("data.image_size", "split.label_fractions", "evaluate.threshold")
+METHOD_SECTIONS = ("corruption", "model", "pretrain", "finetune")
+METHOD_KEYS = (
+    "data.image_size",
+    "split.label_fractions",
+    "transfer.parts",
+    "transfer.adapt_input",
+    "evaluate.threshold",
+)
 OWN_CHOICES = (
     "Every image gets a fresh mask at every step; the paper draws from 100 masks made beforehand and their rotations.",
     "Validation corrupts with the same masks each time, so that early stopping sees no noise.",

@@ -54,10 +54,10 @@ def _train_and_evaluate(
     _check_stage(config.stage, cells, workdir)
     data = prepare(config, workdir, console)
     manifest = make_manifest(config, data)
+    trainer = Trainer(config, data, workdir, manifest, console)
     write_json_atomic(workdir / "config.json", to_json(config))
     write_json_atomic(workdir / "manifest.json", manifest)
     write_splits(workdir / "splits.json", data.splits)
-    trainer = Trainer(config, data, workdir, manifest, console)
     failed: list[Cell] = []
     for cell in _cells_of_stage(config.stage, cells):
         if not _run_cell(trainer, cell, config.stage, workdir, failed):

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from inpaint_ssl.batches import summed_over
 from inpaint_ssl.checkpoint import load_weights, save_weights
+from inpaint_ssl.data import ArraySliceSource
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
 from inpaint_ssl.loop import LoopSettings, TrainingRun, loop_lengths, train
@@ -36,7 +37,8 @@ from inpaint_ssl.steps import (
 )
 from inpaint_ssl.study.cells import Cell
 from inpaint_ssl.study.prepare import StudyData
-from inpaint_ssl.transfer import graft
+from inpaint_ssl.study.pretrained import pretraining_folders
+from inpaint_ssl.transfer import GraftReport, graft
 from inpaint_ssl.types import Params, TrainState
 
 PAPER_PIXELS = 512 * 512  # the early-stopping threshold of equation 1 is given for this image area
@@ -69,10 +71,14 @@ class Trainer:
             "finetune": jax.jit(make_segmentation_validation_step(self.segmenter, self.membership)),
         }
         self.predict = jax.jit(make_predict_step(self.segmenter))
+        self.pretraining = pretraining_folders(config, workdir)
         self.transfer_shown = False
         # One compilation for every cell whose schedule is the same: arms, and with cosine all label fractions too.
         self._step = functools.cache(self._compile)
         self._init = functools.cache(self._initialiser)
+        if config.transfer.pretrained_study:  # weights that do not fit are found before anything is written
+            for seed in config.seeds:
+                self._graft(seed, self._fresh(Cell("finetune", seed)))
 
     def _compile(
         self, phase: str, steps_per_epoch: int
@@ -125,7 +131,7 @@ class Trainer:
         )
         result = train(run, self.console)
         save_weights(directory / "best", result.best)
-        write_json_atomic(directory / "manifest.json", self._run_manifest(cell, source.scans))
+        write_json_atomic(directory / "manifest.json", self._run_manifest(cell, source))
         names = ("steps", "best_step", "best_validation_loss", "seconds", "stopped", "images_per_second")
         write_json_atomic(directory / "result.json", {name: getattr(result, name) for name in names})
 
@@ -151,20 +157,15 @@ class Trainer:
     def _fresh(self, cell: Cell) -> Params:
         return self._init(cell.phase)(stream_key(cell.seed, f"{cell.phase}/init"))
 
-    def _best(self, cell: Cell) -> Params:
-        """The weights that training of this cell ended with."""
-        like = jax.eval_shape(self._init(cell.phase), stream_key(cell.seed, "shapes"))
-        return load_weights(self.workdir / cell.directory / "best", like)
+    def _shapes(self, phase: str) -> Any:
+        return jax.eval_shape(self._init(phase), stream_key(0, "shapes"))
 
     def _initial_params(self, cell: Cell, directory: Path) -> Params:
         params = self._fresh(cell)
         log.info("%s\n%s", cell.name, parameter_overview.get_parameter_overview(params, include_stats=False))
         if cell.arm != "pretrained":
             return params
-        pretraining = Cell("pretrain", cell.seed)
-        grafted, report = graft(
-            self._best(pretraining), params, self.config.transfer.parts, self.config.transfer.adapt_input
-        )
+        grafted, report = self._graft(cell.seed, params)
         rows = [vars(row) for row in report.rows]
         write_csv_atomic(directory / "transfer.csv", list(rows[0]), rows)
         if not self.transfer_shown:
@@ -172,6 +173,10 @@ class Trainer:
             self.transfer_shown = True
         log.info("%s: %d tensors loaded, %d fresh", cell.name, report.count("loaded"), report.count("fresh"))
         return grafted
+
+    def _graft(self, seed: int, params: Params) -> tuple[Params, GraftReport]:
+        weights = load_weights(self.pretraining[seed] / "best")
+        return graft(weights, params, self.config.transfer.parts, self.config.transfer.adapt_input)
 
     def _validation_loss(self, cell: Cell, params: Params) -> float:
         """Equation 1 or 2 over the whole validation set; the corruption is the same at every validation."""
@@ -186,13 +191,17 @@ class Trainer:
             return float(sums["total"] / sums["count"])
         return float(np.mean(1.0 - (2.0 * sums["intersection"] + DICE_EPSILON) / (sums["total"] + DICE_EPSILON)))
 
-    def _run_manifest(self, cell: Cell, scans: tuple[Any, ...]) -> dict[str, Any]:
-        return {**self.manifest, "cell": vars(cell), "training_scans": [scan.scan_id for scan in scans]}
+    def _run_manifest(self, cell: Cell, source: ArraySliceSource) -> dict[str, Any]:
+        seen = {
+            "training_scans": [scan.scan_id for scan in source.scans],
+            "training_subjects": sorted({scan.subject_id for scan in source.scans}),
+        }
+        return {**self.manifest, "cell": vars(cell), **seen}
 
     def evaluate(self, cell: Cell) -> None:
         """Measure a trained cell on the test scans; the file of rows comes last and marks it as evaluated."""
         directory = self.workdir / cell.directory
-        params = self._best(cell)
+        params = load_weights(directory / "best", self._shapes(cell.phase))
         columns = {
             "study": self.config.study,
             "dataset": self.data.dataset_name,

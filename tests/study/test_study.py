@@ -133,6 +133,33 @@ def test_stages_one_by_one_give_the_same_study(workdir: Path, tmp_path: Path, ca
     assert (folder / "per_slice.csv").read_text() == (workdir / "per_slice.csv").read_text()
 
 
+def test_fine_tuning_again_from_an_earlier_pretraining(workdir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    assert tiny.run(folder, f"transfer.pretrained_study={workdir}", "split.label_fractions=(1.0,)") == 0
+    assert not (folder / "pretrain").exists()
+    again = rows_of(folder / "per_scan.csv")
+    assert again == [row for row in rows_of(workdir / "per_scan.csv") if row["label_fraction"] == "1.0"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("transfer.pretrained_study=nowhere",), "nowhere has the finished pretrainings none; expected seed-0"),
+        (
+            ("data.slice_axis=axial", "data.image_size=(32, 16)"),
+            "slice_axis was 'sagittal' in pretraining",
+        ),
+        (("split.split_seed=1",), "was pretrained on and is in our validation or test split"),
+        (("model.filters=(16, 48)",), "encoder/level_1/conv_0/bias has shape (32,), expected (48,)"),
+    ],
+)
+def test_a_pretraining_that_does_not_fit_is_refused(workdir: Path, tmp_path: Path, capsys, more, message) -> None:
+    assert tiny.run(tmp_path / "again", f"transfer.pretrained_study={workdir}", *more) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "again").exists()
+
+
 def test_config_json_alone_continues_a_study(workdir: Path, capsys) -> None:
     from experiments.main import main
 
