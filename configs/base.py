@@ -67,9 +67,7 @@ def get_config() -> ConfigDict:
     c.split.label_counts = ()  # subjects of each label subset, ordered as label_fractions; () = round the fractions
 
     c.corruption = ConfigDict()  # paper, section 2.4
-    c.corruption.task = (
-        "context_restoration"  # "context_restoration" (swap) | "context_prediction" (zero)
-    )
+    c.corruption.task = "context_restoration"  # "context_restoration" (swap) | "context_prediction" (zero)
     c.corruption.patch_size = 32  # side K of the square patches in pixels
     c.corruption.sampling = "poisson_disc"  # "poisson_disc" | "random"
     c.corruption.area_fraction = 0.25  # smallest share of the image that is corrupted
@@ -85,7 +83,7 @@ def get_config() -> ConfigDict:
     c.finetune = _training()
 
     c.transfer = ConfigDict()
-    c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder", "post_processing"
+    c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder"
     c.transfer.pretrained_study = ""  # folder of a study whose pretraining is used; "" = pretrain in this study
     c.transfer.adapt_input = "refuse"  # input channels differ: "refuse" | "average" (mean kernel, rescaled)
 

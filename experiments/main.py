@@ -25,27 +25,17 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", "", "folder of the study; made when missing", flag_values=values)
     flags.DEFINE_boolean("debug", False, "show the traceback of errors", flag_values=values)
-    names = [argument.lstrip("-").split("=")[0] for argument in argv[1:]]
-    if "config" in names:
-        config_flags.DEFINE_config_file(
-            "config", None, "configs/<file>.py", lock_config=True, flag_values=values, sys_argv=list(argv)
-        )
-    else:
-        workdir = next((word.partition("=")[2] for word in argv if word.lstrip("-").startswith("workdir=")), "")
-        if not workdir or not (Path(workdir) / "config.json").exists():
-            raise InputError(
-                "no --config given, expected --config=configs/<file>.py --workdir=<folder> "
-                "(or --workdir=<folder> alone for a study that was started there)"
-            )
-        saved = load(Path(workdir) / "config.json")
-        config_flags.DEFINE_config_dict("config", saved, flag_values=values, sys_argv=list(argv))
     try:
+        values(list(argv), known_only=True)
+        _define_config(argv, Path(values.workdir) / "config.json" if values.workdir else None, values)
         rest = values(list(argv))
         config = values.config
         config.keys()  # a config file that could not be loaded says so only when it is used
-    except AttributeError as error:
+    except (AttributeError, KeyError, IndexError) as error:
         hint = str(error).strip("'\"").replace("\\n", " ").replace("\n", " ").replace('\\"', '"')
         raise InputError(f"no such setting: {hint}; configs/base.py holds every key") from error
+    except InputError:
+        raise
     except (flags.Error, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
         raise InputError(f"{' '.join(str(error).split())}; configs/base.py holds every setting and its type") from error
     if len(rest) > 1:
@@ -53,6 +43,24 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
     if not values.workdir:
         raise InputError("no --workdir given, expected the folder for this study, such as --workdir=runs/quickstart")
     return config, Path(values.workdir), values.debug
+
+
+def _define_config(argv: Sequence[str], saved: Path | None, values: flags.FlagValues) -> None:
+    """The flag --config: a file of configs/, or without it the settings of the study that was started in workdir."""
+    if any(word.lstrip("-").partition("=")[0] == "config" for word in argv[1:]):
+        config_flags.DEFINE_config_file(
+            "config", None, "configs/<file>.py", lock_config=True, flag_values=values, sys_argv=list(argv)
+        )
+        return
+    if saved is None or not saved.exists():
+        raise InputError(
+            "no --config given, expected --config=configs/<file>.py --workdir=<folder> "
+            "(or --workdir=<folder> alone for a study that was started there)"
+        )
+    config = load(saved)
+    if "stage" in config:
+        config.stage = "all"  # a study goes on with what is missing, whichever stage was run last
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=list(argv))
 
 
 @contextlib.contextmanager
@@ -91,6 +99,13 @@ def main(argv: Sequence[str]) -> int:
         if debug:
             raise
         errors.print(f"error: {error}")
+        return 2
+    except OSError as error:
+        if debug:
+            raise
+        errors.print(
+            f"error: {error.strerror}: {error.filename}; a folder that can be written to and has room is needed"
+        )
         return 2
     except KeyboardInterrupt:
         if debug:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
 
-PARTS = ("encoder", "decoder", "post_processing")
+PARTS = ("encoder", "decoder")  # the last convolution differs between the two networks
 STAGES = ("all", "pretrain", "finetune", "evaluate", "report")
 NOT_PART_OF_THE_STUDY = ("stage", "log_every_steps")  # may differ when a study is continued
 
@@ -62,7 +62,7 @@ _TRAINING: dict[str, Rule] = {
     "batch_size": _at_least(1),
     "learning_rate": POSITIVE,
     "schedule": _one_of("epoch_decay", "cosine", "constant"),
-    "decay_factor": ((lambda value: 0 < value <= 1), "above 0 and at most 1"),
+    "decay_factor": INSIDE_UNIT,
     "decay_every_epochs": _at_least(1),
     "learning_rate_floor": _at_least(0),
     "warmup_steps": _at_least(0),
@@ -109,10 +109,13 @@ RULES: dict[str, Rule] = {
     "corruption.patch_size": _at_least(1),
     "corruption.sampling": _one_of("poisson_disc", "random"),
     "corruption.area_fraction": INSIDE_UNIT,
-    "model.filters": _tuple_of(lambda width: _is_whole(width) and width > 0, "one or more whole numbers above 0"),
+    "model.filters": (
+        (lambda widths: len(widths) > 1 and all(_is_whole(width) and width > 0 for width in widths)),
+        "two or more whole numbers above 0",
+    ),
     "model.groups": _at_least(1),
     "model.dtype": _one_of("float32", "bfloat16"),
-    "transfer.parts": _tuple_of(lambda part: part in PARTS, 'one or more of "encoder", "decoder", "post_processing"'),
+    "transfer.parts": _tuple_of(lambda part: part in PARTS, '"encoder", "decoder" or both'),
     "transfer.adapt_input": _one_of("refuse", "average"),
     "evaluate.batch_size": _at_least(1),
     "evaluate.threshold": INSIDE_UNIT,
@@ -230,6 +233,11 @@ def _check_together(v: dict[str, Any]) -> None:
             raise InputError(
                 f"config.{phase}.max_steps: got 0 with schedule {v[f'{phase}.schedule']!r} and max_epochs "
                 f"{v[f'{phase}.max_epochs']}, expected a number of steps; cosine needs it, and training must end"
+            )
+        if v[f"{phase}.schedule"] == "cosine" and v[f"{phase}.warmup_steps"] >= v[f"{phase}.max_steps"]:
+            raise InputError(
+                f"config.{phase}.warmup_steps: got {v[f'{phase}.warmup_steps']}, expected fewer than "
+                f"config.{phase}.max_steps={v[f'{phase}.max_steps']}; lower one or raise the other"
             )
     if v["data.format"] != "phantom" and not v["data.root"]:
         raise InputError(

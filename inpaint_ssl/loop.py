@@ -133,11 +133,12 @@ def train(run: TrainingRun, console: Console) -> TrainResult:
                     best = jax.tree.map(lambda leaf: jax.numpy.array(leaf, copy=True), state.params)
                 note = f"{note}  validation {loss:.4g}"
                 checkpoints.save(state, best, asdict(loop))
-                write_csv_atomic(run.directory / "metrics.csv", METRICS_COLUMNS, loop.rows)
+                _write_metrics(run, loop)
             progress.update(step, note)
         loop.stopped = loop.stopped or settings.ends_by
         progress.finish(step, f"best validation {loop.best_loss:.4g} at step {loop.best_step}")
     checkpoints.close()
+    _write_metrics(run, loop)  # once more: a kill may have come between the last checkpoint and this file
     speed = _images_per_second(run, loop, step)
     return TrainResult(best, step, loop.best_step, loop.best_loss, loop.seconds, loop.stopped, speed)
 
@@ -168,6 +169,10 @@ def _log(run: TrainingRun, loop: LoopState, step: int, losses: list[jax.Array], 
     speed, epoch = _images_per_second(run, loop, step), (step - 1) // run.settings.steps_per_epoch
     _add_row(run, loop, step, "train", loss, speed)
     return f"epoch {epoch + 1}  loss {loss:.4g}  {speed:.0f} images/s"
+
+
+def _write_metrics(run: TrainingRun, loop: LoopState) -> None:
+    write_csv_atomic(run.directory / "metrics.csv", METRICS_COLUMNS, loop.rows)
 
 
 def _add_row(run: TrainingRun, loop: LoopState, step: int, split: str, loss: float, speed: float) -> None:

@@ -134,6 +134,10 @@ def test_too_few_subjects(root: Path, tmp_path: Path, capsys) -> None:
     [
         (("finetune.batch_size=many",), ("finetune.batch_size", "many")),
         (("finetune.batchsize=3",), ("batchsize", "batch_size")),
+        (("fintune.batch_size=3",), ("fintune", "finetune")),
+        (("nothing.like.this=3",), ("nothing",)),
+        (("seeds[5]=3",), ("no such setting",)),
+        (("finetune.warmup_steps=2500",), ("warmup_steps", "2500")),
         (("corruption.patch_size=33",), ("patch_size", "33", "32 x 32")),
         (("corruption.area_fraction=0.9",), ("area_fraction", "0.9", "<=")),
         (("split.file=nowhere.json",), ("nowhere.json",)),
@@ -163,6 +167,12 @@ def test_bad_settings(root: Path, tmp_path: Path, capsys, more, expected) -> Non
 )
 def test_bad_command_lines(argv, expected, capsys) -> None:
     assert expected in refused(argv, capsys)
+
+
+def test_a_folder_that_cannot_be_made(root: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    message = refused(arguments(root, tmp_path / "file" / "study"), capsys)
+    assert str(tmp_path / "file") in message
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ class PhantomDataset:
         if math.isfinite(self._snr):
             sigma = float(signal[..., 0][truth.tissue == Tissue.FEMORAL_CARTILAGE].mean()) / self._snr
             noise = rng.standard_normal((*signal.shape, 2), dtype=np.float32) * np.float32(sigma)
-            signal = np.hypot(signal + noise[..., 0], noise[..., 1])
+            # Whole numbers, as a scanner stores them: the last bits of a float differ between processors.
+            signal = np.rint(np.hypot(signal + noise[..., 0], noise[..., 1]))
         affine = np.diag([*self.spacing_mm, 1.0])
         affine[:3, 3] = [-(n - 1) / 2.0 * step for n, step in zip(self._shape, self.spacing_mm, strict=True)]
         label = np.where(truth.tissue <= Tissue.MENISCUS, truth.tissue, 0).astype(np.uint8) if entry.has_label else None

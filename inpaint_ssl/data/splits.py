@@ -108,9 +108,8 @@ def load_or_make_splits(path: Path, entries: Iterable[ScanEntry], **settings: An
         return make_splits(entries, **settings)
     splits = read_splits(path)
     labelled = {entry.subject_id for entry in entries if entry.has_label}
-    others = {entry.subject_id for entry in entries if not entry.has_label}
     unknown = sorted({s for part in PARTS for s in getattr(splits, part)} - labelled)
-    unknown += sorted(set(splits.unlabelled) - others)
+    unknown += sorted(set(splits.unlabelled) - {entry.subject_id for entry in entries})
     if unknown:
         raise InputError(
             f"{path} names subject {unknown[0]} ({len(unknown)} such subjects), which the data set lacks;"

@@ -27,7 +27,7 @@ class Cell:
         """Relative to the study's folder."""
         if self.phase == "pretrain":
             return f"pretrain/seed-{self.seed}"
-        percent = f"{100 * self.label_fraction:g}".replace(".", "p")
+        percent = f"{100 * self.label_fraction:.10g}".replace(".", "p")
         return f"finetune/{self.arm}_labels-{percent}pct_draw-{self.subset_draw}_seed-{self.seed}"
 
     @property

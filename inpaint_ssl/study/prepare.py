@@ -74,9 +74,6 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
     sha256 = sha256_of([[scan.scan_id, _checksum(source, number)] for number, scan in enumerate(source.scans)])
     _check_same_scans(workdir, sha256)
     parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
-    for phase, part in (("finetune", "training"), ("evaluate", "test")):
-        if not parts[part]:
-            raise InputError(f"the {part} split is empty, {phase} needs at least one subject; change config.split")
     channel_names = _channel_names(dataset, preprocessing)
     check_pretraining(config, preprocessing, channel_names, dataset.name, splits)
     return StudyData(
@@ -86,7 +83,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
         preprocessing=preprocessing,
         patches=patches,
         splits=splits,
-        pretraining=source.subset((*splits.train, *splits.unlabelled)),
+        pretraining=source.subset((*splits.train, *splits.unlabelled), labelled_only=not data.use_unlabelled),
         **{name: source.subset(subjects, labelled_only=True) for name, subjects in parts.items()},
         sha256=sha256,
         notes=tuple(dataset.notes),

@@ -116,7 +116,7 @@ def write_study(
         "modality": config.data.modality,
         "classes": list(data.classes.names),
         "label_fractions": sorted(splits.label_subsets),
-        "label_counts": {f"{fraction:g}": len(subset) for fraction, subset in splits.label_subsets.items()},
+        "label_counts": {repr(fraction): len(subset) for fraction, subset in splits.label_subsets.items()},
         "seeds": list(config.seeds),
         "subset_draw": config.split.subset_draw,
         "alpha": config.statistics.alpha,

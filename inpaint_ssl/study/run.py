@@ -9,7 +9,7 @@ from rich.console import Console
 
 from inpaint_ssl.config import check_same_study, to_json
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.files import write_json_atomic
+from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.report import print_table, write_report
 from inpaint_ssl.study.cells import Cell, finetune_cells, pretrain_cells
 
@@ -28,18 +28,28 @@ def run_study(config: ConfigDict, base: ConfigDict, workdir: Path, console: Cons
     """
     check_same_study(workdir, config)
     cells = [*pretrain_cells(config), *finetune_cells(config)]
-    finished = all(cell.is_evaluated(workdir) for cell in cells)
     complete = True
-    if config.stage == "report" or (finished and (workdir / "study.json").exists()):
-        if not (workdir / "study.json").exists():
+    if config.stage == "report" or _is_finished(workdir, cells):
+        study, page = workdir / "study.json", workdir / "report.html"
+        if not study.exists():
             raise InputError(f"{workdir} holds no study.json to report on; run --config.stage=all first")
-        if config.stage == "report" or not (workdir / "report.html").exists():
+        stale = not page.exists() or page.stat().st_mtime_ns < study.stat().st_mtime_ns
+        if config.stage == "report" or stale:
             write_report(workdir)
     else:
         complete = _train_and_evaluate(config, base, workdir, console, cells)
         write_report(workdir)
     print_table(workdir, console)
     return complete
+
+
+def _is_finished(workdir: Path, cells: list[Cell]) -> bool:
+    """True when every cell is evaluated and study.json, which is written after the collected rows, knows of it."""
+    path = workdir / "study.json"
+    if not path.exists() or not all(cell.is_evaluated(workdir) for cell in cells):
+        return False
+    recorded = read_json(path, "summary of a study")["cells"]
+    return sum(cell["status"] == "complete" for cell in recorded) == len(cells)
 
 
 def _train_and_evaluate(
@@ -58,13 +68,12 @@ def _train_and_evaluate(
     write_json_atomic(workdir / "config.json", to_json(config))
     write_json_atomic(workdir / "manifest.json", manifest)
     write_splits(workdir / "splits.json", data.splits)
-    failed: list[Cell] = []
+    complete = True
     for cell in _cells_of_stage(config.stage, cells):
-        if not _run_cell(trainer, cell, config.stage, workdir, failed):
-            failed.append(cell)
+        complete &= _run_cell(trainer, cell, config.stage, workdir)
         collect_rows(workdir, cells)
         write_study(config, base, data, manifest, workdir, cells)
-    return not failed
+    return complete
 
 
 def _cells_of_stage(stage: str, cells: list[Cell]) -> list[Cell]:
@@ -72,25 +81,30 @@ def _cells_of_stage(stage: str, cells: list[Cell]) -> list[Cell]:
 
 
 def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:
-    """InputError when a stage is asked for whose earlier stages have not been run."""
-    needed = {"finetune": ("pretrain",), "evaluate": ("pretrain", "finetune")}.get(stage, ())
-    missing = [cell for cell in cells if cell.phase in needed and cell.result(workdir) is None]
-    if missing:
-        raise InputError(
-            f"--config.stage={stage} needs {missing[0].directory} in {workdir}, which is not trained; "
-            f"run --config.stage={missing[0].phase} first"
-        )
+    """InputError when a stage is asked for before any run of the stage that it builds on has been trained."""
+    for needed in {"finetune": ("pretrain",), "evaluate": ("pretrain", "finetune")}.get(stage, ()):
+        missing = [cell for cell in cells if cell.phase == needed and cell.result(workdir) is None]
+        if missing and len(missing) == len([cell for cell in cells if cell.phase == needed]):
+            raise InputError(
+                f"--config.stage={stage} needs {missing[0].directory} in {workdir}, which is not trained; "
+                f"run --config.stage={needed} first"
+            )
 
 
-def _run_cell(trainer: "Trainer", cell: Cell, stage: str, workdir: Path, failed: list[Cell]) -> bool:
-    """Train and evaluate what is missing of a cell; False when it failed or needs one that did."""
+def _run_cell(trainer: "Trainer", cell: Cell, stage: str, workdir: Path) -> bool:
+    """Train and evaluate what is missing of a cell; False when it fails or needs a run that is not there."""
     from inpaint_ssl.loop import TrainingDiverged
 
-    if cell.arm == "pretrained" and Cell("pretrain", cell.seed) in failed:
-        trainer.console.print(f"skipped: {cell.name}, because its pretraining failed", style="red")
+    trained = cell.result(workdir) is not None
+    pretraining = trainer.pretraining[cell.seed]
+    lacking = pretraining if cell.arm == "pretrained" and not (pretraining / "result.json").exists() else None
+    if stage == "evaluate" and not trained:
+        lacking = workdir / cell.directory
+    if lacking is not None:
+        trainer.console.print(f"skipped: {cell.name}, because {lacking} is not trained", style="red", soft_wrap=True)
         return False
     try:
-        if stage != "evaluate" and cell.result(workdir) is None:
+        if not trained:
             trainer.train(cell)
         if stage in ("all", "evaluate") and not cell.is_evaluated(workdir):
             trainer.evaluate(cell)

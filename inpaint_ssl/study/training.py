@@ -17,6 +17,7 @@ from rich.console import Console
 
 from inpaint_ssl.batches import summed_over
 from inpaint_ssl.checkpoint import load_weights, save_weights
+from inpaint_ssl.config import to_json
 from inpaint_ssl.data import ArraySliceSource
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
@@ -95,6 +96,7 @@ class Trainer:
         config, section = self.config, self.config[cell.phase]
         directory = self.workdir / cell.directory
         directory.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(directory / "config.json", to_json(config))
         source = self.data.pretraining
         if cell.phase == "finetune":
             source = self.data.training.subset(self.data.splits.label_subsets[cell.label_fraction])

@@ -51,7 +51,7 @@ def test_everything_of_a_study_is_there(workdir: Path) -> None:
     study = json.loads((workdir / "study.json").read_text())
     assert study["splits"]["train"] == 5 and study["splits"]["test"] == 3 and study["splits"]["validation"] == 2
     assert study["splits"]["pretraining_scans"] == 6  # with the unlabelled one
-    assert study["label_counts"] == {"0.2": 1, "1": 5}
+    assert study["label_counts"] == {"0.2": 1, "1.0": 5}
     assert [cell["status"] for cell in study["cells"]] == ["complete"] * 5
     assert any("model.filters is (16, 32) (paper: (32, 64, 128, 256, 512))" in text for text in study["departures"])
 

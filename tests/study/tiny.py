@@ -25,7 +25,8 @@ SETTINGS = (
 
 def arguments(workdir: Path, *more: str) -> list[str]:
     """The command line of the tiny study."""
-    flags = [f"--config.{setting}" for setting in (*SETTINGS, *more)]
+    settings = dict(setting.split("=", 1) for setting in (*SETTINGS, *more))  # a later one replaces an earlier one
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
     return ["main", "--config=configs/quickstart.py", f"--workdir={workdir}", *flags]
 
 
