@@ -8,6 +8,7 @@ failed, 2 something given cannot be used, 130 interrupted (the same command goes
 import contextlib
 import logging
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,13 +32,14 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
         rest = values(list(argv))
         config = values.config
         config.keys()  # a config file that could not be loaded says so only when it is used
-    except (AttributeError, KeyError, IndexError) as error:
-        hint = str(error).strip("'\"").replace("\\n", " ").replace("\n", " ").replace('\\"', '"')
-        raise InputError(f"no such setting: {hint}; configs/base.py holds every key") from error
     except InputError:
         raise
-    except (flags.Error, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
-        raise InputError(f"{' '.join(str(error).split())}; configs/base.py holds every setting and its type") from error
+    except (AttributeError, KeyError, IndexError) as error:
+        hint = " ".join(str(error).replace("\\n", " ").replace("\\", "").strip("'\"").split())
+        raise InputError(f"no such setting: {hint}; configs/base.py holds every key") from error
+    except Exception as error:  # a config file is Python and can raise anything
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{text}; configs/base.py holds every setting and its type") from error
     if len(rest) > 1:
         raise InputError(f"got the word {rest[1]!r}, expected flags such as --workdir=runs/quickstart")
     if not values.workdir:
@@ -95,23 +97,14 @@ def main(argv: Sequence[str]) -> int:
             from inpaint_ssl.study import run_study
 
             return 0 if run_study(config, base.get_config(), workdir, Console()) else 1
-    except InputError as error:
-        if debug:
-            raise
-        errors.print(f"error: {error}")
-        return 2
-    except OSError as error:
-        if debug:
-            raise
-        errors.print(
-            f"error: {error.strerror}: {error.filename}; a folder that can be written to and has room is needed"
-        )
-        return 2
+    except (InputError, OSError) as error:
+        remedy = "" if isinstance(error, InputError) else "; a study needs readable files and room in --workdir"
+        message, code, trace = f"error: {error}{remedy}", 2, traceback.format_exc()
     except KeyboardInterrupt:
-        if debug:
-            raise
-        errors.print("interrupted; the same command goes on from the last checkpoint")
-        return 130
+        message, code = "interrupted; the same command goes on from the last checkpoint", 130
+        trace = traceback.format_exc()
+    errors.print(f"{trace}{message}" if debug else message)
+    return code
 
 
 if __name__ == "__main__":

@@ -107,10 +107,10 @@ def evaluate_segmentation(
             maps.append(label_map(np.asarray(predict(params, batch.images))[: len(indices)], threshold))
         slices = slice(scan.first, scan.first + scan.n_slices)
         # From here on the scan's own grid: what the network says about the padding does not count.
-        predicted, truth, image = (
-            to_volume(part, scan.placement)
-            for part in (np.concatenate(maps), source.targets[slices], source.images[slices, ..., 0])
-        )
+        predicted = to_volume(np.concatenate(maps), scan.placement)
+        truth = to_volume(source.targets[slices], scan.placement)
+        shown = source.images[slices, ..., 0]
+        image = to_volume(shown, scan.placement, outside=float(shown.min()))
         identity = {**columns, "subject": scan.subject_id, "scan": scan.scan_id}
         scan_rows = overlap_rows(predicted, truth, class_map, identity)
         rows += scan_rows

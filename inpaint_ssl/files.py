@@ -72,12 +72,12 @@ def read_json(path: Path, what: str) -> Any:
     `what` says in the message what the file should have been, for example "splits of a study".
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"no such file: {path} (expected: {what})") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror} (expected: {what})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); expected: {what}; mend or replace the file") from None
 
 

@@ -19,12 +19,22 @@ def _weights(is_real: Bool[AnyArray, "n"] | None, count: int) -> jax.Array:
     return jnp.ones((count,), jnp.float32) if is_real is None else jnp.asarray(is_real).astype(jnp.float32)
 
 
+def _check_shapes(prediction: AnyArray, target: AnyArray, is_real: AnyArray | None) -> None:
+    if prediction.ndim != 4 or prediction.shape != target.shape:
+        raise ValueError(
+            f"prediction has shape {prediction.shape} and target {target.shape}, expected the same (N, H, W, C) of both"
+        )
+    if is_real is not None and is_real.shape != prediction.shape[:1]:
+        raise ValueError(f"is_real has shape {is_real.shape}, expected ({prediction.shape[0]},): one entry per image")
+
+
 def inpainting_sums(
     prediction: Float[AnyArray, "n h w c"],
     target: Float[AnyArray, "n h w c"],
     is_real: Bool[AnyArray, "n"] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Sum over the real images of the squared error (summed over pixels, averaged over channels), and their number."""
+    _check_shapes(prediction, target, is_real)
     squared = jnp.square(jnp.asarray(prediction, jnp.float32) - jnp.asarray(target, jnp.float32))
     weights = _weights(is_real, prediction.shape[0])
     return jnp.sum(jnp.mean(jnp.sum(squared, axis=(1, 2)), axis=-1) * weights), jnp.sum(weights)
@@ -48,6 +58,7 @@ def dice_sums(
     is_real: Bool[AnyArray, "n"] | None = None,
 ) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
     """Per class the sums over images and pixels of probability * target and of probability + target."""
+    _check_shapes(probability, target, is_real)
     weights = _weights(is_real, probability.shape[0])[:, None]
     probability, target = jnp.asarray(probability, jnp.float32), jnp.asarray(target).astype(jnp.float32)
     intersection = jnp.sum(jnp.sum(probability * target, axis=(1, 2)) * weights, axis=0)

@@ -135,7 +135,7 @@ def wilcoxon_greater(first: Iterable[float], second: Iterable[float]) -> Wilcoxo
     a, b = np.asarray(list(first), dtype=np.float64), np.asarray(list(second), dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise InputError(f"got values of shape {a.shape} and {b.shape}, expected two equally long lists of pairs")
-    defined = ~(np.isnan(a) | np.isnan(b))
+    defined = np.isfinite(a) & np.isfinite(b)
     difference = np.round(a[defined] - b[defined], _DECIMALS)
     d = difference[difference != 0.0]
     n, n_zero, excluded = d.size, difference.size - d.size, int(a.size - defined.sum())

@@ -1,11 +1,17 @@
 """Equations 1 and 2 against values worked out by hand and against plain NumPy."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from inpaint_ssl.losses import batch_dice_loss, dice_sums, inpainting_l2
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_inpainting_l2_by_hand() -> None:
@@ -62,6 +68,26 @@ def test_padded_rows_do_not_count() -> None:
     intersection, total = dice_sums(first, target, is_real)
     np.testing.assert_allclose(intersection, (first * target)[:3].sum(axis=(0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(total, (first + target)[:3].sum(axis=(0, 1, 2)), rtol=1e-5)
+
+
+def test_shapes_that_differ_are_refused_not_broadcast() -> None:
+    # In a process of its own, where nothing checks the shapes in the signatures.
+    code = """
+import numpy as np
+from inpaint_ssl.losses import batch_dice_loss, inpainting_l2
+good = np.zeros((2, 4, 4, 2), np.float32)
+for loss in (inpainting_l2, batch_dice_loss):
+    loss(good, good, is_real=np.ones(2, bool))
+    for first, second, real in ((good, good[..., :1], None), (good[0], good[0], None), (good, good, np.ones(3, bool))):
+        try:
+            loss(first, second, is_real=real)
+        except ValueError as error:
+            assert "expected" in str(error)
+        else:
+            raise SystemExit(f"{loss} took {first.shape} and {second.shape}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("loss", [inpainting_l2, batch_dice_loss])

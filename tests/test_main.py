@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from experiments.main import main
-from inpaint_ssl.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SCANS = [f"scan_{number:02d}" for number in range(8)]
@@ -171,13 +170,18 @@ def test_bad_command_lines(argv, expected, capsys) -> None:
 
 def test_a_folder_that_cannot_be_made(root: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
-    message = refused(arguments(root, tmp_path / "file" / "study"), capsys)
-    assert str(tmp_path / "file") in message
+    assert str(tmp_path / "file") in refused(arguments(root, tmp_path / "file" / "study"), capsys)
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere"):
-        main([*arguments(tmp_path / "nowhere", tmp_path / "study"), "--debug"])
+def test_a_config_file_that_raises(tmp_path: Path, capsys) -> None:
+    (tmp_path / "broken.py").write_text("def get_config():\n    return 1 / 0\n")
+    assert "division by zero" in refused(["main", f"--config={tmp_path}/broken.py", f"--workdir={tmp_path}/x"], capsys)
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capsys) -> None:
+    assert main([*arguments(tmp_path / "nowhere", tmp_path / "study"), "--debug"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error and error.strip().splitlines()[-1].startswith("error: ")
 
 
 def test_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -116,15 +116,15 @@ def visible(slices: np.ndarray, placement: Placement) -> np.ndarray:
     return slices[(slice(None), *_windows(placement)[1])]
 
 
-def to_volume(slices: np.ndarray, placement: Placement) -> np.ndarray:
-    """Images (S, H, W, ...) of one scan back on its RAS grid (X, Y, Z, ...); voxels outside a crop are 0.
+def to_volume(slices: np.ndarray, placement: Placement, outside: float = 0) -> np.ndarray:
+    """Images (S, H, W, ...) of one scan back on its RAS grid (X, Y, Z, ...); voxels outside a crop are `outside`.
 
     Raises ValueError when the images are not those of the placement.
     """
     expected = (placement.shape[SLICE_AXES[placement.slice_axis]], *placement.image_size)
     if slices.shape[:3] != expected:
         raise ValueError(f"got images of shape {slices.shape}, expected (slices, height, width) = {expected}")
-    volume = np.zeros((*placement.shape, *slices.shape[3:]), slices.dtype)
+    volume = np.full((*placement.shape, *slices.shape[3:]), outside, slices.dtype)
     inside_image, inside_slice = _windows(placement)
     display(volume, placement.slice_axis)[(slice(None), *inside_slice)] = slices[(slice(None), *inside_image)]
     return volume

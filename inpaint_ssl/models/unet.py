@@ -102,6 +102,8 @@ class UNet(nn.Module):
     def setup(self) -> None:
         if self.head not in ("segmentation", "inpainting"):
             raise ValueError(f'head is {self.head!r}; expected "segmentation" or "inpainting"')
+        if not self.filters:
+            raise ValueError("filters is empty, expected the channels of each level, such as (32, 64, 128, 256, 512)")
         uneven = [width for width in self.filters if width % self.groups]
         if uneven:
             raise ValueError(f"filters {uneven} are no multiples of groups={self.groups}; change filters or groups")

@@ -4,12 +4,13 @@ import math
 from dataclasses import dataclass
 
 from inpaint_ssl.report.load import Study
-from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED, Comparison, minimum_n
+from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED, Comparison, Entry, minimum_n
 
 ARM_NAMES = {FROM_SCRATCH: "from scratch", PRETRAINED: "pretrained"}
 METHOD_NAMES = {
     "exact": "exact", "exact_ties": "exact with ties", "asymptotic": "normal approximation", "none": "no difference",
 }  # fmt: skip
+_LEARNT_NOTHING = 0.1  # a mean Dice below this is no segmentation
 
 
 def ratio(value: float) -> str:
@@ -143,7 +144,14 @@ def _cautions(study: Study, findings: list[Finding]) -> list[str]:
         cautions.append("One run per arm: the tests cover differences between subjects, not between training runs.")
     if len(findings) > 1:
         cautions.append(f"{len(findings)} label fractions are tested; p-values are not adjusted for that.")
+    weak = [f.labels for f, e in zip(findings, entries, strict=True) if e and max(_means(e)) < _LEARNT_NOTHING]
+    if weak:
+        cautions.append(f"Neither arm learnt to segment with {enumeration(weak)}: train longer before comparing them.")
     return cautions
+
+
+def _means(entry: Entry) -> list[float]:
+    return [summary.mean for summary in entry.arms.values()]
 
 
 def methods_used(study: Study) -> str:

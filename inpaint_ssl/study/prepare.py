@@ -56,9 +56,14 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
         geometry_tolerance_mm=data.geometry_tolerance_mm,
         phantom=data.phantom.to_dict(),
     )
-    for note in dataset.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     classes = class_map(data.classes, dataset.labels)
+    notes = [*dataset.notes]
+    if (classes.membership().sum(axis=1) > 1).any():
+        notes.append(
+            "classes overlap: a pixel is predicted as one class only, so their Dice cannot reach 1 where they do"
+        )
+    for note in notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     splits = load_or_make_splits(
         workdir / "splits.json",
         dataset.entries,
@@ -86,7 +91,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
         pretraining=source.subset((*splits.train, *splits.unlabelled), labelled_only=not data.use_unlabelled),
         **{name: source.subset(subjects, labelled_only=True) for name, subjects in parts.items()},
         sha256=sha256,
-        notes=tuple(dataset.notes),
+        notes=tuple(notes),
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,19 @@ def test_the_same_command_only_prints_and_needs_no_jax(workdir: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()} == before
 
 
+def test_a_study_killed_before_its_summary_is_completed(workdir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(workdir, folder)
+    study = json.loads((folder / "study.json").read_text())
+    study["cells"][-1]["status"] = "trained"  # as it was when the last evaluation had just been written
+    (folder / "study.json").write_text(json.dumps(study))
+    lines = (folder / "per_scan.csv").read_text().splitlines(keepends=True)
+    (folder / "per_scan.csv").write_text("".join(lines[:100]))
+    assert tiny.run(folder) == 0
+    assert (folder / "per_scan.csv").read_text() == "".join(lines)
+    assert json.loads((folder / "study.json").read_text())["cells"][-1]["status"] == "complete"
+
+
 def test_arms_differ_in_the_transferred_tensors_alone(workdir: Path) -> None:
     config = cfg.resolve(parse(tiny.arguments(workdir))[0], base.get_config())
     trainer = Trainer(config, prepare(config, workdir, Console(quiet=True)), workdir, {}, Console(quiet=True))
@@ -184,7 +198,9 @@ def test_another_study_is_refused_and_nothing_touched(workdir: Path, capsys, mor
 
 def test_a_diverging_run_does_not_stop_the_others(tmp_path: Path, capsys) -> None:
     # With this learning rate pretraining overflows; the from-scratch arm has a sane one.
-    code = tiny.run(tmp_path / "study", "pretrain.learning_rate=1e38", "log_every_steps=1")
+    code = tiny.run(
+        tmp_path / "study", "pretrain.learning_rate=1e38", "log_every_steps=1", "split.label_fractions=(1.0,)"
+    )
     assert code == 1
     printed = capsys.readouterr().out
     assert "failed: pretrain seed 0" in printed and "skipped: finetune pretrained" in printed
