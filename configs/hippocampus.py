@@ -27,10 +27,6 @@ def get_config() -> ConfigDict:
     c.model.filters = (16, 32, 64, 128)
 
     for phase in (c.pretrain, c.finetune):
-        phase.schedule = "cosine"
-        phase.early_stopping_patience = 0
-        phase.max_epochs = 0
-        phase.max_steps = 2500
-        phase.validate_every_steps = 250
+        base.count_in_steps(phase, max_steps=2500, validate_every=250)
     c.pretrain.batch_size = 16
     return c

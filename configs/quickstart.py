@@ -26,14 +26,9 @@ def get_config() -> ConfigDict:
     c.corruption.patch_size = 8
     c.model.filters = (16, 32, 64, 128)
 
+    base.count_in_steps(c.pretrain, max_steps=400, validate_every=200)
+    base.count_in_steps(c.finetune, max_steps=600, validate_every=150)
     for phase in (c.pretrain, c.finetune):
-        phase.schedule = "cosine"
         phase.batch_size = 8
-        phase.early_stopping_patience = 0
-        phase.max_epochs = 0
         phase.learning_rate = 1e-2  # few steps: the paper's 1e-3 would leave the thin cartilages unlearnt
-    c.pretrain.max_steps = 400
-    c.pretrain.validate_every_steps = 200
-    c.finetune.max_steps = 600
-    c.finetune.validate_every_steps = 150
     return c
