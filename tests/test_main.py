@@ -173,6 +173,13 @@ def test_a_folder_that_cannot_be_made(root: Path, tmp_path: Path, capsys) -> Non
     assert str(tmp_path / "file") in refused(arguments(root, tmp_path / "file" / "study"), capsys)
 
 
+def test_overlapping_classes_are_pointed_out(root: Path, tmp_path: Path, capsys) -> None:
+    settings = ("data.classes=('all=a+b', 'b')", "pretrain.max_steps=1", "finetune.max_steps=1", "stage=pretrain")
+    assert main(arguments(root, tmp_path / "study", *settings)) == 0
+    assert "note: classes overlap" in capsys.readouterr().out
+    assert "classes overlap" in json.loads((tmp_path / "study" / "study.json").read_text())["warnings"][0]
+
+
 def test_a_config_file_that_raises(tmp_path: Path, capsys) -> None:
     (tmp_path / "broken.py").write_text("def get_config():\n    return 1 / 0\n")
     assert "division by zero" in refused(["main", f"--config={tmp_path}/broken.py", f"--workdir={tmp_path}/x"], capsys)

@@ -84,6 +84,11 @@ def test_ties_at_the_border_of_enumeration() -> None:
     assert wilcoxon_greater([*d, 13.0], np.zeros(14)).method == "asymptotic"
 
 
+def test_pairs_that_are_not_finite_are_excluded() -> None:
+    result = wilcoxon_greater([math.inf, 1.0, 2.0], [math.inf, 0.0, math.nan])
+    assert (result.n, result.n_pairs_excluded, result.p_value) == (1, 2, 0.5)
+
+
 def test_nothing_to_rank_gives_one_and_nan_pairs_are_counted() -> None:
     assert wilcoxon_greater([], []).p_value == 1.0
     same = wilcoxon_greater([0.5, math.nan, 0.7], [0.5, 0.1, math.nan])

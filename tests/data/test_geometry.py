@@ -75,6 +75,13 @@ def test_to_volume_undoes_placing(shape: tuple, margin: tuple, axis: str, channe
     assert np.array_equal(back, volume)
 
 
+def test_what_lies_outside_a_crop_can_be_given() -> None:
+    placement = place((2, 6, 6), "sagittal", (4, 4))
+    volume = to_volume(np.ones((2, 4, 4), np.float32), placement, outside=-3.0)
+    assert volume[:, 1:5, 1:5].min() == 1.0
+    assert volume.sum() == 2 * (16 - 3 * 20)
+
+
 def test_to_volume_refuses_images_of_another_scan() -> None:
     with pytest.raises(ValueError, match=r"expected .*\(4, 8, 8\)"):
         to_volume(np.zeros((5, 8, 8)), place((4, 5, 6), "sagittal", (8, 8)))

@@ -57,6 +57,14 @@ def test_too_few_subjects_give_no_verdict_however_large_the_gain(tmp_path: Path)
     assert "at least 5" in found.findings[0].remark
 
 
+def test_networks_that_learnt_nothing_are_pointed_out(tmp_path: Path) -> None:
+    study = ExampleStudy(tmp_path, fractions=[0.5])
+    study.dice = lambda arm, *rest: 0.01 + 0.001 * (arm == "pretrained")
+    found = verdict(read_study(study.write()))
+    assert any("Neither arm learnt to segment with 50 % of the labels" in caution for caution in found.cautions)
+    assert not any("learnt" in caution for caution in words(tmp_path / "good").cautions)
+
+
 def test_gain_of_most_with_a_loss_of_the_mean_is_called_conflicting(tmp_path: Path) -> None:
     class OneDisaster(ExampleStudy):
         def dice(self, arm: str, fraction: float, cls: str, seed: int, scan: str) -> float:
