@@ -4,6 +4,8 @@ With `axis_name` the sums run over all devices of that axis (pmap, shard_map), s
 however it is split. `is_real` (N,) leaves padded rows out.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
@@ -66,6 +68,11 @@ def dice_sums(
     return intersection, total
 
 
+def dice_loss_of_sums(intersection: AnyArray, total: AnyArray, epsilon: float = 1e-7) -> Any:
+    """Equation 2 from the sums (K,) of dice_sums, over a batch or a whole set: mean over classes."""
+    return (1.0 - (2.0 * intersection + epsilon) / (total + epsilon)).mean()
+
+
 def batch_dice_loss(
     probability: Float[AnyArray, "n h w k"],
     target: Shaped[AnyArray, "n h w k"],
@@ -80,4 +87,4 @@ def batch_dice_loss(
     """
     intersection, total = dice_sums(probability, target, is_real)
     intersection, total = _global_sum(intersection, axis_name), _global_sum(total, axis_name)
-    return jnp.mean(1.0 - (2.0 * intersection + epsilon) / (total + epsilon))
+    return jnp.asarray(dice_loss_of_sums(intersection, total, epsilon))

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from clu import parameter_overview
 from ml_collections import ConfigDict
@@ -22,6 +21,7 @@ from inpaint_ssl.data import ArraySliceSource
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
 from inpaint_ssl.loop import LoopSettings, TrainingRun, loop_lengths, train
+from inpaint_ssl.losses import dice_loss_of_sums
 from inpaint_ssl.models import UNet
 from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
 from inpaint_ssl.progress import StageProgress
@@ -43,7 +43,6 @@ from inpaint_ssl.transfer import GraftReport, graft
 from inpaint_ssl.types import Params, TrainState
 
 PAPER_PIXELS = 512 * 512  # the early-stopping threshold of equation 1 is given for this image area
-DICE_EPSILON = 1e-7
 log = logging.getLogger(__name__)
 
 
@@ -191,7 +190,7 @@ class Trainer:
         )
         if cell.phase == "pretrain":
             return float(sums["total"] / sums["count"])
-        return float(np.mean(1.0 - (2.0 * sums["intersection"] + DICE_EPSILON) / (sums["total"] + DICE_EPSILON)))
+        return float(dice_loss_of_sums(sums["intersection"], sums["total"]))
 
     def _run_manifest(self, cell: Cell, source: ArraySliceSource) -> dict[str, Any]:
         seen = {
