@@ -40,7 +40,7 @@ def count_in_steps(section: ConfigDict, max_steps: int, validate_every: int) -> 
 def get_config() -> ConfigDict:
     c = ConfigDict()
     c.study = "knee_mri"  # name of the study: first column of per_scan.csv, title of the report
-    c.stage = "all"  # "all" | "pretrain" | "finetune" | "evaluate" | "report"
+    c.stage = "all"  # "all" | "pretrain" | "finetune" | "evaluate" | "report" | "gallery" (corruptions of one slice)
     c.seeds = (
         11725701,
     )  # one run per seed: initialisation, order of examples and corruption (default: the original code's)
@@ -80,6 +80,12 @@ def get_config() -> ConfigDict:
     c.corruption.patch_size = 32  # side K of the square patches in pixels
     c.corruption.sampling = "poisson_disc"  # "poisson_disc" | "random"
     c.corruption.area_fraction = 0.25  # smallest share of the image that is corrupted
+    c.corruption.masks = "fresh"  # "fresh" (drawn for every image and step) | "bank" (made beforehand, as in the paper)
+    c.corruption.bank_size = 100  # bank: number of masks; each is turned by 0, 90, 180 or 270 degrees at random
+    c.corruption.bank_seed = 0  # bank: draws its masks, which serve every seed of the study
+    c.corruption.bank_pairs = "fixed"  # bank, swapping Poisson-disc patches: "fixed" | "anew" for every image (as in
+    # the original code; in the text of the paper the pairs are part of the mask)
+    c.corruption.validation = "fixed"  # validation loss: always the same masks ("fixed") | "fresh" ones (original code)
 
     c.model = ConfigDict()
     c.model.filters = (32, 64, 128, 256, 512)  # channels of each level of the U-Net, top to bottom
@@ -100,6 +106,7 @@ def get_config() -> ConfigDict:
     c.evaluate.batch_size = 16  # slices per step of validation and evaluation
     c.evaluate.threshold = 0.5  # a pixel belongs to a class when its sigmoid reaches this
     c.evaluate.inpainting_examples = 6  # test slices kept as original / corrupted / restored pictures
+    c.evaluate.corruption_gallery = True  # show one training slice corrupted in all 16 ways; takes some seconds
 
     c.statistics = ConfigDict()
     c.statistics.alpha = 0.05  # type-1 error of the one-sided tests (paper, section 2.8)

@@ -73,13 +73,16 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Everything that train needs: `step` and `validate` are jitted by the caller, so that runs can share them."""
+    """Everything that train needs: `step` and `validate` are jitted by the caller, so that runs can share them.
+
+    `validate` maps (parameters, steps done) to a loss.
+    """
 
     name: str
     directory: Path
     state: TrainState
     step: TrainStep
-    validate: Callable[[Params], float]
+    validate: Callable[[Params, int], float]
     learning_rate: Callable[[int], float]
     source: SliceSource
     key: jax.Array
@@ -128,7 +131,7 @@ def train(run: TrainingRun, console: Console) -> TrainResult:
                 note = _log(run, loop, step, losses, time.monotonic() - began)
                 losses.clear()
             if validates:
-                loss = run.validate(state.params)
+                loss = run.validate(state.params, step)
                 if _judge(run, loop, step, loss, time.monotonic() - began):
                     best = jax.tree.map(lambda leaf: jax.numpy.array(leaf, copy=True), state.params)
                 note = f"{note}  validation {loss:.4g}"

@@ -10,23 +10,21 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, UInt8
 
-from inpaint_ssl.corruption import PatchSpec, context_prediction, context_restoration
+from inpaint_ssl.corruption import Corruptor
 from inpaint_ssl.losses import batch_dice_loss, dice_sums, inpainting_l2, inpainting_sums
 from inpaint_ssl.models import UNet
 from inpaint_ssl.rng import example_keys
 from inpaint_ssl.types import AnyArray, Batch, Params, TrainState
 
-CORRUPTORS = {"context_restoration": context_restoration, "context_prediction": context_prediction}
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 ValidationStep = Callable[[Params, Batch, jax.Array], Metrics]
 LossFunction = Callable[[Params, Batch, jax.Array, jax.Array | int, str | None], jax.Array]
 
 
-def corrupt_batch(batch: Batch, key: jax.Array, step: jax.Array | int, task: str, spec: PatchSpec) -> jax.Array:
-    """Images (N, H, W, C) corrupted by `task`, each with the key of its own example id."""
-    keys = example_keys(key, step, batch.example_ids)
-    return jax.vmap(lambda k, image: CORRUPTORS[task](k, image, spec))(keys, batch.images)
+def corrupt_batch(batch: Batch, key: jax.Array, step: jax.Array | int, corrupt: Corruptor) -> jax.Array:
+    """Images (N, H, W, C), each corrupted with the key of its own example id."""
+    return jax.vmap(corrupt)(example_keys(key, step, batch.example_ids), jnp.asarray(batch.images))
 
 
 def _apply(model: UNet, params: Params, images: AnyArray) -> jax.Array:
@@ -39,11 +37,11 @@ def one_hot(labels: UInt8[AnyArray, "n h w"], membership: Bool[AnyArray, "256 k"
     return jnp.asarray(membership)[jnp.asarray(labels).astype(jnp.int32)].astype(jnp.float32)
 
 
-def inpainting_loss(model: UNet, task: str, spec: PatchSpec) -> LossFunction:
+def inpainting_loss(model: UNet, corrupt: Corruptor) -> LossFunction:
     """Equation 1 between the restored and the original images."""
 
     def loss(params: Params, batch: Batch, key: jax.Array, step: jax.Array | int, axis_name: str | None) -> jax.Array:
-        restored = _apply(model, params, corrupt_batch(batch, key, step, task, spec))
+        restored = _apply(model, params, corrupt_batch(batch, key, step, corrupt))
         return inpainting_l2(restored, batch.images, is_real=batch.is_real, axis_name=axis_name)
 
     return loss
@@ -78,11 +76,11 @@ def make_train_step(
     return step
 
 
-def make_inpainting_validation_step(model: UNet, task: str, spec: PatchSpec) -> ValidationStep:
+def make_inpainting_validation_step(model: UNet, corrupt: Corruptor) -> ValidationStep:
     """(params, batch, key) -> sums of equation 1; the corruption depends on key and example alone, not on the epoch."""
 
     def step(params: Params, batch: Batch, key: jax.Array) -> Metrics:
-        restored = _apply(model, params, corrupt_batch(batch, key, 0, task, spec))
+        restored = _apply(model, params, corrupt_batch(batch, key, 0, corrupt))
         total, count = inpainting_sums(restored, batch.images, batch.is_real)
         return {"total": total, "count": count}
 
@@ -102,12 +100,12 @@ def make_segmentation_validation_step(model: UNet, membership: Bool[AnyArray, "2
 
 
 def make_restore_step(
-    model: UNet, task: str, spec: PatchSpec
+    model: UNet, corrupt: Corruptor
 ) -> Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]]:
     """(params, batch, key) -> corrupted and restored images (N, H, W, C)."""
 
     def step(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        corrupted = corrupt_batch(batch, key, 0, task, spec)
+        corrupted = corrupt_batch(batch, key, 0, corrupt)
         return corrupted, _apply(model, params, corrupted)
 
     return step

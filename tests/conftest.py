@@ -1,6 +1,10 @@
 """What every test shares: the devices, checked types and shapes, and the real scans."""
 
+import datetime
+import json
 import os
+import platform
+from importlib import metadata
 from pathlib import Path
 
 # Before jax starts: the CPU unless the caller chose otherwise, seen as four devices (an existing flag, later, wins).
@@ -33,3 +37,21 @@ def real_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture
+def keep_summary(request):
+    """Writes what a `full` test measured to tests/summaries/<name>.json, to be committed."""
+
+    def write(name: str, content: dict) -> None:
+        about = {
+            "test": request.node.nodeid,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "versions": {package: metadata.version(package) for package in ("jax", "numpy")},
+            "python": platform.python_version(),
+        }
+        path = ROOT / "tests" / "summaries" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(about | content, indent=1) + "\n", encoding="utf-8")
+
+    return write

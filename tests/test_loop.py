@@ -51,7 +51,7 @@ def counting_run(directory: Path, losses: list[float], seen: list[list[int]], **
         directory,
         state,
         step,
-        lambda params: next(remaining),
+        lambda params, step: next(remaining),
         lambda step: 1e-3,
         make_source(),
         jax.random.key(0),
@@ -130,16 +130,16 @@ def real_run(directory: Path, validate) -> TrainingRun:
 
 
 def test_a_run_that_was_interrupted_ends_bit_equal(tmp_path: Path) -> None:
-    def through(params) -> float:
+    def through(params, step) -> float:
         return float(sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params)))
 
     calls = []
 
-    def interrupted(params) -> float:
+    def interrupted(params, step) -> float:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return through(params)
+        return through(params, step)
 
     whole = train(real_run(tmp_path / "whole", through), QUIET)
     with pytest.raises(KeyboardInterrupt):

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from inpaint_ssl.corruption import PatchSpec
+from inpaint_ssl.corruption import CORRUPTORS, PatchSpec, corrupt_from_bank, make_mask_bank
 from inpaint_ssl.models import UNet
 from inpaint_ssl.rng import example_keys, example_order, stream_key
 from inpaint_ssl.steps import (
@@ -23,6 +23,10 @@ from inpaint_ssl.types import Batch, TrainState
 SPEC = PatchSpec(patch_size=4, sampling="random", area_fraction=0.25)
 MEMBERSHIP = np.zeros((256, 2), bool)
 MEMBERSHIP[[1, 2], 0] = MEMBERSHIP[2, 1] = True
+
+
+def restore(key, image):
+    return CORRUPTORS["context_restoration"](key, image, SPEC)
 
 
 def make_batch(n: int = 4, real: int = 4) -> Batch:
@@ -45,7 +49,7 @@ def loss_and_params(task: str):
         loss = segmentation_loss(model, MEMBERSHIP)
     else:
         model = UNet(filters=(16, 32), out_channels=1, head="inpainting")
-        loss = inpainting_loss(model, "context_restoration", SPEC)
+        loss = inpainting_loss(model, restore)
     return model, loss, model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
 
 
@@ -92,10 +96,10 @@ def test_two_devices_take_the_step_of_one(task: str) -> None:
 
 def test_an_example_is_corrupted_alike_wherever_it_stands() -> None:
     batch, key = make_batch(), stream_key(3, "pretrain/corruption")
-    whole = corrupt_batch(batch, key, 5, "context_restoration", SPEC)
-    reversed_rows = corrupt_batch(take(batch, slice(None, None, -1)), key, 5, "context_restoration", SPEC)
+    whole = corrupt_batch(batch, key, 5, restore)
+    reversed_rows = corrupt_batch(take(batch, slice(None, None, -1)), key, 5, restore)
     np.testing.assert_array_equal(whole, reversed_rows[::-1])
-    assert not np.array_equal(whole, corrupt_batch(batch, key, 6, "context_restoration", SPEC))
+    assert not np.array_equal(whole, corrupt_batch(batch, key, 6, restore))
     assert not np.array_equal(whole[0] == batch.images[0], whole[1] == batch.images[1])
 
 
@@ -118,7 +122,7 @@ def test_streams_and_orders_are_named() -> None:
 
 def test_validation_sums_do_not_depend_on_the_step_and_skip_padding() -> None:
     model, _, params = loss_and_params("inpainting")
-    step = jax.jit(make_inpainting_validation_step(model, "context_prediction", SPEC))
+    step = jax.jit(make_inpainting_validation_step(model, restore))
     key = stream_key(0, "validation/corruption")
     sums = [step(params, take(make_batch(), slice(i, i + 1)), key) for i in range(3)]
     whole = step(params, make_batch(4, real=3), key)
@@ -132,20 +136,42 @@ def test_validation_sums_do_not_depend_on_the_step_and_skip_padding() -> None:
     np.testing.assert_allclose(dice["total"], (probability + truth).sum((0, 1, 2)), rtol=1e-4)
 
 
-def test_a_run_traces_its_step_once() -> None:
-    _, loss, params = loss_and_params("inpainting")
+def corruptor(task: str, sampling: str, masks: str):
+    spec = PatchSpec(4, sampling, 0.25)
+    if masks == "fresh":
+        return lambda key, image: CORRUPTORS[task](key, image, spec)
+    bank = make_mask_bank(jax.random.key(0), (16, 16), spec, task, 3)
+    return lambda key, image: corrupt_from_bank(key, image, bank)
+
+
+@pytest.mark.parametrize(
+    ("task", "sampling", "masks"),
+    [
+        ("context_prediction", "poisson_disc", "fresh"),
+        ("context_prediction", "random", "bank"),
+        ("context_restoration", "poisson_disc", "bank"),
+        ("context_restoration", "random", "fresh"),
+    ],
+)
+def test_a_run_compiles_its_step_once_and_transfers_nothing(task: str, sampling: str, masks: str) -> None:
+    model, _, params = loss_and_params("inpainting")
+    loss = inpainting_loss(model, corruptor(task, sampling, masks))
     traces = []
 
     def counted(*arguments):
         traces.append(1)
         return loss(*arguments)
 
-    optimizer = optax.adam(1e-3)
+    optimizer, key = optax.adam(1e-3), stream_key(0, "test")
     step = jax.jit(make_train_step(counted, optimizer), donate_argnums=0)
     state = TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
-    for real in (4, 4, 1):  # the last batch is padded, so it has the shapes of the others
-        state, _ = step(state, make_batch(4, real=real), stream_key(0, "test"))
-    assert len(traces) == 1 and int(state.step) == 3
+    state, _ = step(state, jax.device_put(make_batch()), key)
+    # The last batch is padded, so it has the shapes of the others.
+    batches = [jax.device_put(make_batch(4, real=real)) for real in (4, 4, 1)]
+    with jax.transfer_guard("disallow"):  # moving a batch explicitly, as above, would still be allowed
+        for batch in batches:
+            state, _ = step(state, batch, key)
+    assert len(traces) == 1 and step._cache_size() == 1 and int(state.step) == 4
 
 
 def test_training_lowers_both_losses() -> None:

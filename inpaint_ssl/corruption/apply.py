@@ -1,5 +1,8 @@
 """The two corruptions of the paper (section 2.4), each for one image; vmap them over a batch."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +11,9 @@ from jax import lax
 from inpaint_ssl.corruption import poisson_disc, random_patches
 from inpaint_ssl.corruption.spec import Patches, PatchSpec, Task
 from inpaint_ssl.errors import InputError
+
+# (key, image (H, W, C)) -> corrupted image
+Corruptor = Callable[[jax.Array, jax.Array], jax.Array]
 
 # Whole K x K windows of a map (H, W), by the corners (n, 2).
 _READ = lax.GatherDimensionNumbers((1, 2), (), (0, 1))
@@ -25,28 +31,29 @@ def sample_patches(
     """
     height, width = (int(side) for side in image_size)
     spec.check((height, width), task)
-    if spec.sampling == "random":
-        return random_patches.sample(key, (height, width), spec, task)[0]
-    return poisson_disc.sample(key, (height, width), spec, task)
+    return _sample(key, (height, width), spec, task)
 
 
+# jitted here because outside jit the loops would be compiled anew at every call; inside jit it changes nothing.
+@functools.partial(jax.jit, static_argnames=("image_size", "task"))
+def _sample(key: jax.Array, image_size: tuple[int, int], spec: PatchSpec, task: Task) -> Patches:
+    sampler = random_patches if spec.sampling == "random" else poisson_disc
+    return sampler.sample(key, image_size, spec, task)[0]
+
+
+@jax.jit
 def context_prediction(key: jax.Array, image: jax.Array | np.ndarray, spec: PatchSpec) -> jax.Array:
     """Set patches of an image (H, W, C) to zero in every channel until they cover the area fraction (section 2.4).
 
     All other pixels stay as they are, bit for bit; the data type stays. Raises InputError for another number of
     dimensions or when the spec does not suit the image size.
     """
-    image = _as_image(image)
-    size = (image.shape[0], image.shape[1])
-    spec.check(size, "context_prediction")
-    if spec.sampling == "random":
-        mask = random_patches.sample(key, size, spec, "context_prediction")[1]
-    else:
-        patches = poisson_disc.sample(key, size, spec, "context_prediction")
-        mask = _write_disjoint(jnp.zeros(size, bool), patches.corners, jnp.array(True), spec.patch_size)
-    return jnp.where(mask[..., None], jnp.zeros((), image.dtype), image)
+    image = as_image(image)
+    patches = sample_patches(key, (image.shape[0], image.shape[1]), spec, "context_prediction")
+    return apply_patches(image, patches, spec, "context_prediction")
 
 
+@jax.jit
 def context_restoration(key: jax.Array, image: jax.Array | np.ndarray, spec: PatchSpec) -> jax.Array:
     """Swap pairs of patches of an image (H, W, C) until the touched pixels reach the area fraction (section 2.4).
 
@@ -54,34 +61,53 @@ def context_restoration(key: jax.Array, image: jax.Array | np.ndarray, spec: Pat
     is there then. All channels move together and the values of each channel are only re-arranged; the data type stays.
     Raises InputError for another number of dimensions or when the spec does not suit the image size.
     """
-    image = _as_image(image)
-    height, width, channels = image.shape
-    spec.check((height, width), "context_restoration")
-    source = lax.iota(jnp.int32, height * width).reshape(height, width)
-    if spec.sampling == "random":
-        patches = random_patches.sample(key, (height, width), spec, "context_restoration")[0]
-        source = _swap_in_order(source, patches, spec.patch_size)
-    else:
-        corners = poisson_disc.sample(key, (height, width), spec, "context_restoration").corners
-        partner = corners.reshape(-1, 2, 2)[:, ::-1].reshape(-1, 2)
-        block = source[: spec.patch_size, : spec.patch_size]
-        values = (partner[:, 0] * width + partner[:, 1])[:, None, None] + block
-        source = _write_disjoint(source, corners, values, spec.patch_size)
-    pixels = image.reshape(height * width, channels)
-    return pixels.at[source].get(mode="promise_in_bounds", unique_indices=True)
+    image = as_image(image)
+    patches = sample_patches(key, (image.shape[0], image.shape[1]), spec, "context_restoration")
+    return apply_patches(image, patches, spec, "context_restoration")
 
 
-def _as_image(image: jax.Array | np.ndarray) -> jax.Array:
+CORRUPTORS: dict[str, Callable[[jax.Array, jax.Array, PatchSpec], jax.Array]] = {
+    "context_restoration": context_restoration,
+    "context_prediction": context_prediction,
+}
+
+
+def as_image(image: jax.Array | np.ndarray) -> jax.Array:
+    """The image as a jax array; InputError unless it is (H, W, C)."""
     image = jnp.asarray(image)
     if image.ndim != 3:
         raise InputError(f"image has shape {image.shape}, expected (height, width, channels): use vmap for a batch")
     return image
 
 
-def _write_disjoint(target: jax.Array, corners: jax.Array, values: jax.Array, patch_size: int) -> jax.Array:
-    """Write values (n, K, K), or one value, into the patches of target (H, W); the patches must not overlap."""
+def apply_patches(image: jax.Array, patches: Patches, spec: PatchSpec, task: Task) -> jax.Array:
+    """Zero the used patches of an image (H, W, C), or swap its used pairs, as `task` says.
+
+    Patches of a Poisson-disc spec must not overlap, and all of them are used.
+    """
+    height, width, channels = image.shape
+    if task == "context_prediction":
+        corners = jnp.where(patches.used[:, None], patches.corners, patches.corners[0])  # the first one is always used
+        mask = _write(jnp.zeros((height, width), bool), corners, jnp.array(True), spec.patch_size)
+        return jnp.where(mask[..., None], jnp.zeros((), image.dtype), image)
+    source = lax.iota(jnp.int32, height * width).reshape(height, width)
+    if spec.sampling == "random":
+        source = _swap_in_order(source, patches, spec.patch_size)
+    else:
+        partner = patches.corners.reshape(-1, 2, 2)[:, ::-1].reshape(-1, 2)
+        block = source[: spec.patch_size, : spec.patch_size]
+        values = (partner[:, 0] * width + partner[:, 1])[:, None, None] + block
+        source = _write(source, patches.corners, values, spec.patch_size, disjoint=True)
+    pixels = image.reshape(height * width, channels)
+    return pixels.at[source].get(mode="promise_in_bounds", unique_indices=True)
+
+
+def _write(
+    target: jax.Array, corners: jax.Array, values: jax.Array, patch_size: int, disjoint: bool = False
+) -> jax.Array:
+    """Write values (n, K, K), or one value, into the patches of target (H, W)."""
     updates = jnp.broadcast_to(values, (corners.shape[0], patch_size, patch_size))
-    return lax.scatter(target, corners, updates, _WRITE, unique_indices=True, mode=_IN_BOUNDS)
+    return lax.scatter(target, corners, updates, _WRITE, unique_indices=disjoint, mode=_IN_BOUNDS)
 
 
 def _swap_in_order(source: jax.Array, patches: Patches, patch_size: int) -> jax.Array:

@@ -6,6 +6,7 @@ import numbers
 from typing import Literal, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
 
 from inpaint_ssl.errors import InputError
 
@@ -87,6 +88,11 @@ class PatchSpec:
 def ceil(value: float) -> int:
     """Smallest whole number >= value, ignoring the rounding error of a decimal fraction (0.07 * 100 is 7)."""
     return math.ceil(round(value, 6))
+
+
+def uniform_below(bits: jax.Array, limit: jax.Array | int) -> jax.Array:
+    """Whole numbers int32 0..limit-1 of uint32 bits: 2**32 is so far above any limit here that this is uniform."""
+    return (bits % jnp.asarray(limit, jnp.uint32)).astype(jnp.int32)
 
 
 def patch_count(image_size: tuple[int, int], spec: PatchSpec, task: str) -> int:

@@ -25,11 +25,20 @@ METHOD_KEYS = (
     "transfer.adapt_input",
     "evaluate.threshold",
 )
+# Where the default is our choice and not the paper's: the setting, that choice, and what the report says of it.
 OWN_CHOICES = (
-    "Every image gets a fresh mask at every step; the paper draws from 100 masks made beforehand and their rotations.",
-    "Validation corrupts with the same masks each time, so that early stopping sees no noise.",
-    "Label subsets are drawn by our own seeds; the paper's lists are not public.",
+    (
+        "corruption.masks",
+        "fresh",
+        "Every image gets a fresh mask at every step; the paper draws from 100 masks made beforehand and their turns.",
+    ),
+    (
+        "corruption.validation",
+        "fixed",
+        "Validation corrupts with the same masks each time, so that early stopping sees no noise.",
+    ),
 )
+LABEL_SUBSETS = "Label subsets are drawn by our own seeds; the paper's lists are not public."
 
 
 def versions() -> dict[str, str]:
@@ -43,12 +52,13 @@ def versions() -> dict[str, str]:
 
 def departures(config: ConfigDict, base: ConfigDict) -> list[str]:
     """Where method settings differ from the paper's, which are the defaults of configs/base.py, and our own choices."""
-    defaults, changed = flatten(base), []
-    for name, value in flatten(config).items():
+    values, defaults, found = flatten(config), flatten(base), []
+    not_compared = {"corruption.bank_seed", *(name for name, _, _ in OWN_CHOICES)}
+    for name, value in values.items():
         is_method = name.split(".")[0] in METHOD_SECTIONS or name in METHOD_KEYS
-        if is_method and value != defaults[name]:
-            changed.append(f"{name} is {value} (paper: {defaults[name]}).")
-    return [*changed, *OWN_CHOICES]
+        if is_method and name not in not_compared and value != defaults[name]:
+            found.append(f"{name} is {value} (paper: {defaults[name]}).")
+    return [*found, *(text for name, choice, text in OWN_CHOICES if values[name] == choice), LABEL_SUBSETS]
 
 
 def make_manifest(config: ConfigDict, data: StudyData) -> dict[str, Any]:

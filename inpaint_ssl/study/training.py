@@ -17,6 +17,7 @@ from rich.console import Console
 from inpaint_ssl.batches import summed_over
 from inpaint_ssl.checkpoint import load_weights, save_weights
 from inpaint_ssl.config import to_json
+from inpaint_ssl.corruption import CORRUPTORS, Corruptor, corrupt_from_bank, make_mask_bank
 from inpaint_ssl.data import ArraySliceSource
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
@@ -46,6 +47,17 @@ PAPER_PIXELS = 512 * 512  # the early-stopping threshold of equation 1 is given 
 log = logging.getLogger(__name__)
 
 
+def _corruptor(config: ConfigDict, data: StudyData) -> Corruptor:
+    """Fresh patches for every image and step, or the masks of a bank that serves all seeds."""
+    settings = config.corruption
+    if settings.masks == "fresh":
+        corrupt = CORRUPTORS[settings.task]
+        return lambda key, image: corrupt(key, image, data.patches)
+    key = stream_key(settings.bank_seed, "mask_bank")
+    bank = make_mask_bank(key, config.data.image_size, data.patches, settings.task, settings.bank_size)
+    return functools.partial(corrupt_from_bank, bank=bank, pair_anew=settings.bank_pairs == "anew")
+
+
 class Trainer:
     """Runs single cells of one study in `workdir`; knows nothing of which cells there are."""
 
@@ -61,13 +73,13 @@ class Trainer:
         self.inpainter = UNet(out_channels=channels, head="inpainting", **shared)
         self.segmenter = UNet(out_channels=len(data.classes.names), head="segmentation", **shared)
         self.membership = jnp.asarray(data.classes.membership())
-        task, patches = config.corruption.task, data.patches
+        corrupt = self.corrupt = _corruptor(config, data)
         self.losses: dict[str, LossFunction] = {
-            "pretrain": inpainting_loss(self.inpainter, task, patches),
+            "pretrain": inpainting_loss(self.inpainter, corrupt),
             "finetune": segmentation_loss(self.segmenter, self.membership),
         }
         self.validation_steps = {
-            "pretrain": jax.jit(make_inpainting_validation_step(self.inpainter, task, patches)),
+            "pretrain": jax.jit(make_inpainting_validation_step(self.inpainter, corrupt)),
             "finetune": jax.jit(make_segmentation_validation_step(self.segmenter, self.membership)),
         }
         self.predict = jax.jit(make_predict_step(self.segmenter))
@@ -113,7 +125,7 @@ class Trainer:
             directory=directory,
             state=TrainState(params=params, opt_state=optimizer.init(params), step=jnp.zeros((), jnp.int32)),
             step=step,
-            validate=lambda candidate: self._validation_loss(cell, candidate),
+            validate=lambda candidate, position: self._validation_loss(cell, candidate, position),
             learning_rate=lambda position: float(schedule(position)),
             source=source,
             key=stream_key(cell.seed, f"{cell.phase}/corruption"),
@@ -179,14 +191,17 @@ class Trainer:
         weights = load_weights(self.pretraining[seed] / "best")
         return graft(weights, params, self.config.transfer.parts, self.config.transfer.adapt_input)
 
-    def _validation_loss(self, cell: Cell, params: Params) -> float:
-        """Equation 1 or 2 over the whole validation set; the corruption is the same at every validation."""
+    def _validation_loss(self, cell: Cell, params: Params, position: int) -> float:
+        """Equation 1 or 2 over the whole validation set, after `position` steps of training."""
+        key = stream_key(cell.seed, "validation/corruption")
+        if self.config.corruption.validation == "fresh":
+            key = jax.random.fold_in(key, position)
         sums = summed_over(
             self.validation_steps[cell.phase],
             params,
             self.data.validation,
             self.config.evaluate.batch_size,
-            stream_key(cell.seed, "validation/corruption"),
+            key,
         )
         if cell.phase == "pretrain":
             return float(sums["total"] / sums["count"])
@@ -246,7 +261,7 @@ class Trainer:
     def _inpainting(
         self, cell: Cell, params: Params, columns: dict[str, Any], on_scan: Callable[[int], None]
     ) -> Evaluation:
-        restore = make_restore_step(self.inpainter, self.config.corruption.task, self.data.patches)
+        restore = make_restore_step(self.inpainter, self.corrupt)
         return evaluate_inpainting(
             jax.jit(restore),
             params,

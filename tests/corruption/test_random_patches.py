@@ -69,7 +69,7 @@ def test_stops_at_the_first_draw_that_reaches_the_fraction(size, patch_size, fra
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
     ("size", "patch_size", "fraction"),
-    [((64, 64), 8, 0.25), ((64, 64), 32, 0.75)],
+    [((64, 64), 8, 0.25), ((64, 64), 32, 0.75), ((128, 96), 4, 0.5)],
 )
 def test_the_bound_on_draws_suffices(size, patch_size, fraction, task):
     spec = PatchSpec(patch_size, "random", fraction)
@@ -85,7 +85,7 @@ def test_the_bound_on_draws_suffices(size, patch_size, fraction, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(("size", "patch_size"), [((37, 52), 8), ((52, 31), 26)])
+@pytest.mark.parametrize(("size", "patch_size"), [((37, 52), 8), ((80, 31), 26)])
 def test_fixed_draws_replace_those_that_fall_short(monkeypatch, size, patch_size, task):
     spec = PatchSpec(patch_size, "random", 0.75)
     plan = random_patches.make_plan(size, spec, task)
@@ -93,7 +93,6 @@ def test_fixed_draws_replace_those_that_fall_short(monkeypatch, size, patch_size
     covered = union_after(plan.fallback[: plan.n_fallback], per_draw, size, patch_size)
     assert covered[-1] >= 0.75 * size[0] * size[1] == plan.needed_pixels
     assert (covered[:-1] < plan.needed_pixels).all()
-    assert covered[-1] == plan.fallback_mask.sum()
     if per_draw == 2:
         assert (np.abs(plan.fallback[:, 0] - plan.fallback[:, 1]).max(axis=-1) >= patch_size).all()
 
@@ -101,10 +100,19 @@ def test_fixed_draws_replace_those_that_fall_short(monkeypatch, size, patch_size
     name = "draw_pairs" if per_draw == 2 else "draw_singles"
     # Every draw is the first one: never enough.
     monkeypatch.setattr(random_patches, name, lambda *_: jnp.broadcast_to(plan.fallback[:1], plan.fallback.shape))
-    patches, mask = random_patches.sample(jax.random.key(0), size, spec, task)
-    assert int(patches.used.sum()) == n * per_draw
+    patches, too_few = random_patches.sample(jax.random.key(0), size, spec, task)
+    assert too_few and int(patches.used.sum()) == n * per_draw
     assert np.array_equal(patches.corners[: n * per_draw], plan.fallback[:n].reshape(-1, 2))
-    assert np.array_equal(mask, plan.fallback_mask)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("sides", [(8, 8), (9, 5), (4, 11), (13, 4), (21, 30), (23, 23)])
+def test_tiles_cover_the_image_and_pairs_are_disjoint(sides, pairs):
+    tiles = random_patches._tiling(sides, 4, pairs)
+    assert union_after(tiles, 1 + pairs, sides, 4)[-1] == sides[0] * sides[1]
+    assert tiles.min() == 0 and (tiles.max(axis=(0, 1)) == np.array(sides) - 4).all()
+    if pairs:
+        assert (np.abs(tiles[:, 0] - tiles[:, 1]).max(axis=-1) >= 4).all()
 
 
 def test_hit_probability_is_the_share_of_draws_that_hit():

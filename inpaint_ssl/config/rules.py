@@ -1,23 +1,14 @@
-"""Checks a configuration against configs/base.py before anything is written, and reads and writes config.json.
+"""The range of every setting, and the settings that do not go together."""
 
-No jax here: a wrong setting is reported at once. Defaults live in configs/base.py alone; ranges live here.
-"""
-
-import difflib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.files import read_json, sha256_of
 
 PARTS = ("encoder", "decoder")  # the last convolution differs between the two networks
-STAGES = ("all", "pretrain", "finetune", "evaluate", "report")
-NOT_PART_OF_THE_STUDY = ("stage", "log_every_steps")  # may differ when a study is continued
+STAGES = ("all", "pretrain", "finetune", "evaluate", "report", "gallery")
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -37,11 +28,13 @@ def _tuple_of(check: Callable[[Any], bool], meaning: str, *, length: int = 0, em
     return holds, meaning
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """An int that is no bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """A finite int or float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -52,9 +45,9 @@ NAME: Rule = (
     (lambda value: bool(value) and all(letter.isalnum() or letter in "_-. " for letter in value)),
     "a name of letters, digits, spaces and _ - .",
 )
-TWO_SIDES = _tuple_of(lambda side: _is_whole(side) and side > 0, "two whole numbers above 0", length=2)
+TWO_SIDES = _tuple_of(lambda side: is_whole(side) and side > 0, "two whole numbers above 0", length=2)
 WINDOWS = _tuple_of(
-    lambda window: isinstance(window, tuple) and len(window) == 2 and all(map(_is_number, window)) and window[0] > 0,
+    lambda window: isinstance(window, tuple) and len(window) == 2 and all(map(is_number, window)) and window[0] > 0,
     "(width, level) pairs in HU with width above 0",
 )
 
@@ -80,7 +73,7 @@ RULES: dict[str, Rule] = {
     "study": NAME,
     "stage": _one_of(*STAGES),
     "seeds": _tuple_of(
-        lambda seed: _is_whole(seed) and 0 <= seed < 2**32, "one or more whole numbers from 0 to 4294967295"
+        lambda seed: is_whole(seed) and 0 <= seed < 2**32, "one or more whole numbers from 0 to 4294967295"
     ),
     "data.format": _one_of("auto", "msd", "nnunet", "phantom"),
     "data.modality": _one_of("mri", "ct"),
@@ -98,19 +91,24 @@ RULES: dict[str, Rule] = {
     "data.phantom.slices": _at_least(8),
     "data.phantom.seed": SEED,
     "data.phantom.snr": POSITIVE,
-    "split.fractions": _tuple_of(lambda part: _is_number(part) and 0 < part < 1, "three numbers in (0, 1)", length=3),
+    "split.fractions": _tuple_of(lambda part: is_number(part) and 0 < part < 1, "three numbers in (0, 1)", length=3),
     "split.split_seed": SEED,
     "split.subset_draw": SEED,
     "split.label_fractions": _tuple_of(
-        lambda part: _is_number(part) and 0 < part <= 1, "one or more numbers above 0 and at most 1"
+        lambda part: is_number(part) and 0 < part <= 1, "one or more numbers above 0 and at most 1"
     ),
-    "split.label_counts": _tuple_of(lambda count: _is_whole(count) and count > 0, "whole numbers above 0", empty=True),
+    "split.label_counts": _tuple_of(lambda count: is_whole(count) and count > 0, "whole numbers above 0", empty=True),
     "corruption.task": _one_of("context_restoration", "context_prediction"),
     "corruption.patch_size": _at_least(1),
     "corruption.sampling": _one_of("poisson_disc", "random"),
     "corruption.area_fraction": INSIDE_UNIT,
+    "corruption.masks": _one_of("fresh", "bank"),
+    "corruption.bank_size": _at_least(1),
+    "corruption.bank_seed": SEED,
+    "corruption.bank_pairs": _one_of("fixed", "anew"),
+    "corruption.validation": _one_of("fixed", "fresh"),
     "model.filters": (
-        (lambda widths: len(widths) > 1 and all(_is_whole(width) and width > 0 for width in widths)),
+        (lambda widths: len(widths) > 1 and all(is_whole(width) and width > 0 for width in widths)),
         "two or more whole numbers above 0",
     ),
     "model.groups": _at_least(1),
@@ -120,80 +118,15 @@ RULES: dict[str, Rule] = {
     "evaluate.batch_size": _at_least(1),
     "evaluate.threshold": INSIDE_UNIT,
     "evaluate.inpainting_examples": _at_least(0),
+    "evaluate.corruption_gallery": ((lambda value: isinstance(value, bool)), "yes or no"),
     "statistics.alpha": INSIDE_UNIT,
     "log_every_steps": _at_least(1),
     **{f"{phase}.{key}": rule for phase in ("pretrain", "finetune") for key, rule in _TRAINING.items()},
 }
 
 
-def _flatten(tree: ConfigDict | Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping | ConfigDict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting under its dotted name, in the order of configs/base.py."""
-    return dict(_flatten(config))
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def _coerced(name: str, value: Any, default: Any) -> Any:
-    """`value` as the type of `default`; whole numbers serve as floats, lists as tuples, nothing else is changed."""
-    if isinstance(default, tuple):
-        value = _as_tuple(value)
-        if default and all(isinstance(item, float) for item in default) and isinstance(value, tuple):
-            value = tuple(float(item) if _is_whole(item) else item for item in value)
-    elif isinstance(default, float) and _is_whole(value):
-        value = float(value)
-    if type(value) is not type(default):
-        raise InputError(
-            f"config.{name}: got {value!r} ({type(value).__name__}), expected a {type(default).__name__} "
-            f"such as {default!r}; see configs/base.py"
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"config.{name}: got {value!r}, expected a finite number; see configs/base.py")
-    return value
-
-
-def resolve(config: ConfigDict, base: ConfigDict) -> ConfigDict:
-    """A locked copy of `config` whose names and types are those of `base` and whose values lie in their ranges.
-
-    Raises InputError with what was got, what was expected and what to do; nothing is written.
-    """
-    given, defaults = flatten(config), flatten(base)
-    for name in given:
-        if name not in defaults:
-            close = difflib.get_close_matches(name, defaults, n=1)
-            hint = f"did you mean config.{close[0]}?" if close else "see configs/base.py for every key"
-            raise InputError(f"config.{name}: no such setting; {hint}")
-    missing = [name for name in defaults if name not in given]
-    if missing:
-        raise InputError(f"config.{missing[0]}: missing; start from configs/base.py, which holds every key")
-    values = {name: _coerced(name, given[name], default) for name, default in defaults.items()}
-    for name, (holds, expected) in RULES.items():
-        if not holds(values[name]):
-            raise InputError(f"config.{name}: got {values[name]!r}, expected {expected}; see configs/base.py")
-    _check_together(values)
-    resolved = ConfigDict()
-    for name, value in values.items():
-        section = resolved
-        *path, key = name.split(".")
-        for part in path:
-            if part not in section:
-                section[part] = ConfigDict()
-            section = section[part]
-        section[key] = value
-    return resolved.lock()
-
-
-def _check_together(v: dict[str, Any]) -> None:
-    """Settings that are possible alone but not with each other."""
+def check_together(v: dict[str, Any]) -> None:
+    """InputError for settings that are possible alone but not with each other; `v` maps dotted names to values."""
     size, levels = v["data.image_size"], len(v["model.filters"])
     multiple = 2 ** (levels - 1)
     if v["corruption.patch_size"] > min(size):
@@ -201,6 +134,8 @@ def _check_together(v: dict[str, Any]) -> None:
             f"config.corruption.patch_size: got {v['corruption.patch_size']}, larger than the image of {size[0]} x "
             f"{size[1]} pixels (config.data.image_size); use at most {min(size)}"
         )
+    if v["corruption.masks"] == "bank":
+        _check_mask_bank(v)
     if any(side % multiple for side in size):
         larger = tuple(math.ceil(side / multiple) * multiple for side in size)
         raise InputError(
@@ -239,51 +174,23 @@ def _check_together(v: dict[str, Any]) -> None:
                 f"config.{phase}.warmup_steps: got {v[f'{phase}.warmup_steps']}, expected fewer than "
                 f"config.{phase}.max_steps={v[f'{phase}.max_steps']}; lower one or raise the other"
             )
-    if v["data.format"] != "phantom" and not v["data.root"]:
+    # the gallery has a generated knee to show when there is no data set
+    if v["data.format"] != "phantom" and not v["data.root"] and v["stage"] != "gallery":
         raise InputError(
             'config.data.root: got "", expected the folder that holds dataset.json; add --config.data.root=<folder>'
         )
 
 
-def to_json(config: ConfigDict) -> dict[str, Any]:
-    """`config` as plain dictionaries, for config.json."""
-    return config.to_dict()
-
-
-def load(path: Path) -> ConfigDict:
-    """The configuration in a config.json. Not yet checked: call resolve."""
-    content = read_json(path, "config.json of a study")
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: got {type(content).__name__}, expected the settings of a study as a JSON object")
-    return ConfigDict({key: _tuples(value) for key, value in content.items()})
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return _as_tuple(value)
-
-
-def study_settings(config: ConfigDict) -> dict[str, Any]:
-    """The settings that define a study, flat: everything but the stage to run and how often to log."""
-    return {name: value for name, value in flatten(config).items() if name not in NOT_PART_OF_THE_STUDY}
-
-
-def fingerprint(config: ConfigDict) -> str:
-    """SHA-256 of the settings that define a study."""
-    return sha256_of(study_settings(config))
-
-
-def check_same_study(workdir: Path, config: ConfigDict) -> None:
-    """InputError that lists the settings in which `config` differs from the study that `workdir` already holds."""
-    path = Path(workdir) / "config.json"
-    if not path.exists():
-        return
-    before, now = study_settings(load(path)), study_settings(config)
-    differing = [name for name in {**now, **before} if before.get(name, "missing") != now.get(name, "missing")]
-    if differing:
-        listed = ", ".join(f"{name} ({before.get(name)!r} there, {now.get(name)!r} now)" for name in differing[:5])
-        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+def _check_mask_bank(v: dict[str, Any]) -> None:
+    height, width = v["data.image_size"]
+    if height != width:
         raise InputError(
-            f"{workdir} holds a different study: {listed}{more}; use another --workdir, or the settings of {path}"
+            f'config.corruption.masks: got "bank" with images of {height} x {width} pixels, expected square ones, '
+            'since a bank turns its masks by 90 degrees; use "fresh" or a square config.data.image_size'
+        )
+    swaps_discs = (v["corruption.task"], v["corruption.sampling"]) == ("context_restoration", "poisson_disc")
+    if v["corruption.bank_pairs"] == "anew" and not swaps_discs:
+        raise InputError(
+            f'config.corruption.bank_pairs: got "anew" with {v["corruption.task"]} and {v["corruption.sampling"]} '
+            'sampling, expected context_restoration and poisson_disc; use "fixed"'
         )

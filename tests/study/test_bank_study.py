@@ -1,0 +1,59 @@
+"""Pretraining with the paper's bank of masks, and validation with fresh or fixed ones."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from rich.console import Console
+
+from configs import base
+from experiments.main import parse
+from inpaint_ssl import config as cfg
+from inpaint_ssl.study.cells import Cell
+from inpaint_ssl.study.prepare import prepare
+from inpaint_ssl.study.record import departures
+from inpaint_ssl.study.training import Trainer
+
+QUIET = Console(quiet=True)
+
+
+def settings(workdir: Path, *more: str):
+    return cfg.resolve(parse(tiny.arguments(workdir, *more))[0], base.get_config())
+
+
+def test_a_bank_serves_the_whole_pretraining(tmp_path: Path) -> None:
+    bank = ("corruption.masks=bank", "corruption.bank_size=1", "evaluate.inpainting_examples=3")
+    assert tiny.run(tmp_path / "study", *bank, "stage=pretrain") == 0
+    study = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert [cell["status"] for cell in study["cells"]] == ["trained"]
+    config = settings(tmp_path / "study", *bank)
+    trainer = Trainer(config, prepare(config, tmp_path / "study", QUIET), tmp_path / "study", {}, QUIET)
+    trainer.evaluate(Cell("pretrain", 0))
+    examples = [np.load(path) for path in sorted((tmp_path / "study" / "pretrain").rglob("examples/*.npz"))]
+    touched = [(example["original"] != example["corrupted"]).any(axis=-1) for example in examples]
+    # One mask of 16 patches of 4 x 4, turned at random: turned back, all examples touch the same pixels.
+    turns = [{np.rot90(mask, k).tobytes() for k in range(4)} for mask in touched]
+    assert len(touched) == 3 and set.intersection(*turns)
+
+
+@pytest.mark.parametrize(("validation", "same"), [("fixed", True), ("fresh", False)])
+def test_validation_masks(tmp_path: Path, validation: str, same: bool) -> None:
+    config = settings(tmp_path, f"corruption.validation={validation}")
+    trainer = Trainer(config, prepare(config, tmp_path, QUIET), tmp_path, {}, QUIET)
+    cell = Cell("pretrain", 0)
+    params = trainer._fresh(cell)
+    losses = [trainer._validation_loss(cell, params, steps) for steps in (3, 6, 3)]
+    assert losses[0] == losses[2]  # a function of the step, so that a resumed run sees the same
+    assert (losses[0] == losses[1]) == same
+
+
+def test_departures_name_only_what_differs_from_the_paper(tmp_path: Path) -> None:
+    fresh = departures(settings(tmp_path), base.get_config())
+    assert any("100 masks made beforehand" in text for text in fresh) and any("same masks" in text for text in fresh)
+    paper = settings(tmp_path, "corruption.masks=bank", "corruption.validation=fresh", "corruption.bank_seed=3")
+    texts = departures(paper, base.get_config())
+    assert not any("masks" in text or "bank" in text or "validation" in text for text in texts)
+    more = departures(settings(tmp_path, "corruption.masks=bank", "corruption.bank_size=7"), base.get_config())
+    assert any("corruption.bank_size is 7 (paper: 100)" in text for text in more)
