@@ -1,8 +1,9 @@
 """Run a study: python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-Without --config the study in --workdir goes on with the settings of its config.json. Any setting can be changed on the
-command line, for example --config.stage=report or --config.seeds=0,1,2. Exit codes: 0 complete, 1 a run of the study
-failed, 2 something given cannot be used, 130 interrupted (the same command goes on).
+Without --workdir the folder is runs/<config.study>. Without --config the study in --workdir goes on with the settings
+of its config.json. Any setting can be changed on the command line, for example --config.seeds=0,1,2 or
+--config.stage=report; --config.stage=gallery only draws how a slice is corrupted. Exit codes: 0 complete, 1 a run of
+the study failed, 2 something given cannot be used, 130 interrupted (the same command goes on).
 """
 
 import contextlib
@@ -24,7 +25,9 @@ from inpaint_ssl.errors import InputError
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
     """(settings not yet checked, work folder, debug) from the command line; InputError when it cannot be read."""
     values = flags.FlagValues()
-    flags.DEFINE_string("workdir", "", "folder of the study; made when missing", flag_values=values)
+    flags.DEFINE_string(
+        "workdir", "", "folder of the study; made when missing; default: runs/<config.study>", flag_values=values
+    )
     flags.DEFINE_boolean("debug", False, "show the traceback of errors", flag_values=values)
     try:
         values(list(argv), known_only=True)
@@ -42,9 +45,15 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
         raise InputError(f"{text}; configs/base.py holds every setting and its type") from error
     if len(rest) > 1:
         raise InputError(f"got the word {rest[1]!r}, expected flags such as --workdir=runs/quickstart")
-    if not values.workdir:
-        raise InputError("no --workdir given, expected the folder for this study, such as --workdir=runs/quickstart")
-    return config, Path(values.workdir), values.debug
+    return config, Path(values.workdir) if values.workdir else _default_workdir(config), values.debug
+
+
+def _default_workdir(config: ConfigDict) -> Path:
+    """runs/<name of the study>; InputError for a name that would be another folder or none."""
+    name = str(config.get("study", "")).replace(" ", "_")
+    if not name.strip("._") or "/" in name:
+        raise InputError(f"config.study: got {name!r}, which names no folder of runs/; give --workdir=<folder>")
+    return Path("runs", name)
 
 
 def _define_config(argv: Sequence[str], saved: Path | None, values: flags.FlagValues) -> None:

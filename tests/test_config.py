@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, headneck_ct, hippocampus, paper_ct, paper_mri, quickstart
+from configs import base, gallery, headneck_ct, hippocampus, paper_ct, paper_mri, quickstart
 from inpaint_ssl import config as cfg
 from inpaint_ssl.errors import InputError
 
@@ -34,7 +34,7 @@ def refused(config: ConfigDict) -> str:
     return message
 
 
-@pytest.mark.parametrize("module", [quickstart, hippocampus, headneck_ct, paper_mri, paper_ct])
+@pytest.mark.parametrize("module", [quickstart, hippocampus, headneck_ct, paper_mri, paper_ct, gallery])
 def test_shipped_configs_are_valid(module) -> None:
     config = module.get_config()
     if config.data.format != "phantom":
@@ -61,6 +61,13 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
         ({"corruption__patch_size": 65}, ("config.corruption.patch_size", "got 65", "64 x 64", "at most 64")),
         ({"corruption__area_fraction": 0.0}, ("area_fraction", "got 0.0", "above 0 and below 1")),
         ({"corruption__area_fraction": 1.0}, ("area_fraction", "got 1.0")),
+        ({"corruption__masks": "banks"}, ("config.corruption.masks", "'banks'", '"fresh", "bank"')),
+        ({"corruption__masks": "bank", "data__image_size": (64, 72)}, ("corruption.masks", "64 x 72", "square")),
+        (
+            {"corruption__masks": "bank", "corruption__bank_pairs": "anew", "corruption__sampling": "random"},
+            ("bank_pairs", "random", "poisson_disc"),
+        ),
+        ({"corruption__bank_size": 0}, ("config.corruption.bank_size", "got 0", "1 or more")),
         ({"model__groups": 12}, ("config.model.filters", "got 16", "groups=12")),
         ({"data__image_size": (60, 64)}, ("image_size", "(60, 64)", "multiples of 8", "use (64, 64)")),
         ({"data__image_size": (64,)}, ("image_size", "two whole numbers")),
@@ -82,6 +89,7 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
         ({"finetune__max_steps": 0}, ("config.finetune.max_steps", "cosine")),
         ({"data__slice_axis": "transverse"}, ("slice_axis", '"axial"')),
         ({"data__format": "msd"}, ("config.data.root", "dataset.json")),
+        ({"evaluate__corruption_gallery": "maybe"}, ("config.evaluate.corruption_gallery", "'maybe'", "bool")),
         ({"data__hu_windows": ((0.0, 50.0),)}, ("hu_windows", "width above 0")),
         ({"use_gpu": True}, ("config.use_gpu", "no such setting")),
         ({"data__imagesize": (64, 64)}, ("config.data.imagesize", "did you mean config.data.image_size?")),
@@ -92,6 +100,13 @@ def test_wrong_settings_are_refused(settings, parts) -> None:
     message = refused(changed(**settings))
     for part in parts:
         assert part in message
+
+
+def test_only_the_gallery_needs_no_data_set() -> None:
+    config = gallery.get_config()
+    assert cfg.resolve(config, base.get_config()).data.root == ""
+    config.stage = "all"
+    assert "config.data.root" in refused(config)
 
 
 def test_a_missing_setting_is_refused() -> None:
@@ -122,7 +137,10 @@ def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
     resolved = cfg.resolve(quickstart.get_config(), base.get_config())
     cfg.check_same_study(tmp_path, resolved)  # nothing there yet
     (tmp_path / "config.json").write_text(json.dumps(cfg.to_json(resolved)))
-    cfg.check_same_study(tmp_path, cfg.resolve(changed(stage="report", log_every_steps=1), base.get_config()))
+    cfg.check_same_study(
+        tmp_path,
+        cfg.resolve(changed(stage="report", log_every_steps=1, evaluate__corruption_gallery=False), base.get_config()),
+    )
     with pytest.raises(InputError, match=r"different study: corruption.patch_size \(8 there, 4 now\)"):
         cfg.check_same_study(tmp_path, cfg.resolve(changed(corruption__patch_size=4), base.get_config()))
 

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.main import main
+from experiments.main import main, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 SCANS = [f"scan_{number:02d}" for number in range(8)]
@@ -44,7 +44,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def arguments(root: Path, workdir: Path, *more: str) -> list[str]:
-    settings = ("data.image_size=(32, 32)", "corruption.patch_size=4", "model.filters=(16, 32)", *more)
+    settings = ("data.image_size=(32, 32)", "corruption.patch_size=4", "model.filters=(16, 32)")
+    settings += ("evaluate.corruption_gallery=False", *more)  # compiling every corruption would take long
     flags = [f"--config.{setting}" for setting in (f"data.root={root}", *settings)]
     return ["main", "--config=configs/hippocampus.py", f"--workdir={workdir}", *flags]
 
@@ -156,7 +157,8 @@ def test_bad_settings(root: Path, tmp_path: Path, capsys, more, expected) -> Non
     ("argv", "expected"),
     [
         (["main"], "--config=configs/"),
-        (["main", "--config=configs/quickstart.py"], "no --workdir given"),
+        (["main", "--config=configs/quickstart.py", "--config.study=.."], "names no folder of runs/"),
+        (["main", "--config=configs/quickstart.py", "--config.study=../up"], "names no folder of runs/"),
         (["main", "--config=configs/nowhere.py", "--workdir=x"], "configs/nowhere.py"),
         (["main", "--confg=configs/quickstart.py", "--workdir=x"], "--config="),
         (["main", "--config=configs/quickstart.py", "--workdir=x", "extra"], "'extra'"),
@@ -166,6 +168,12 @@ def test_bad_settings(root: Path, tmp_path: Path, capsys, more, expected) -> Non
 )
 def test_bad_command_lines(argv, expected, capsys) -> None:
     assert expected in refused(argv, capsys)
+
+
+@pytest.mark.parametrize(("study", "folder"), [("quickstart", "runs/quickstart"), ("two words", "runs/two_words")])
+def test_the_work_folder_is_named_after_the_study(study: str, folder: str) -> None:
+    assert parse(["main", "--config=configs/quickstart.py", f"--config.study={study}"])[1] == Path(folder)
+    assert parse(["main", "--config=configs/quickstart.py", f"--config.study={study}", "--workdir=x"])[1] == Path("x")
 
 
 def test_a_folder_that_cannot_be_made(root: Path, tmp_path: Path, capsys) -> None:

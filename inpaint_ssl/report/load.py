@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,30 @@ class Overlay:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """One slice (H, W) and its corruptions (H, W, rows, columns); a panel that could not be made does not fit.
+
+    rows: (task, sampling) of each row; patch_sizes: pixels, of each column; own: (task, sampling, patch size) that the
+    configuration asks for.
+    """
+
+    scan: str
+    slice_index: int
+    original: np.ndarray
+    corrupted: np.ndarray
+    fits: np.ndarray
+    rows: tuple[tuple[str, str], ...]
+    patch_sizes: tuple[int, ...]
+    area_fraction: float
+    own: tuple[str, str, int]
+
+    @property
+    def shows_own(self) -> bool:
+        """Is the configured setting one of the panels?"""
+        return self.own[:2] in self.rows and self.own[2] in self.patch_sizes
+
+
+@dataclass(frozen=True)
 class Restoration:
     """L2 norm between restored and original test slices of one channel, averaged over seeds for each slice."""
 
@@ -74,6 +99,7 @@ class Study:
     info: dict[str, Any]
     statistics: StudyStatistics
     histories: tuple[History, ...]
+    gallery: Gallery | None
     inpainting: tuple[Inpainting, ...]
     restoration: tuple[Restoration, ...]
     overlays: tuple[Overlay, ...]
@@ -103,6 +129,7 @@ def read_study(workdir: Path) -> Study:
         info=info,
         statistics=summarise(per_scan, float(info["alpha"])),
         histories=tuple(_history(cell) for cell in cells if (cell["folder"] / "metrics.csv").is_file()),
+        gallery=read_gallery(workdir) if (workdir / "gallery.npz").is_file() else None,
         inpainting=_inpainting([cell for cell in cells if cell["phase"] == "pretrain"]),
         restoration=_restoration(per_slice),
         overlays=_overlays([cell for cell in cells if cell["phase"] == "finetune"]),
@@ -130,12 +157,33 @@ def _history(cell: dict[str, Any]) -> History:
     return History(cell, curves["train"], curves["validation"])
 
 
-def _arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+def _arrays(
+    path: Path, names: Iterable[str], expected: str = "examples; evaluate the study again"
+) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}); expected examples; evaluate the study again") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}); expected {expected}") from None
+
+
+def read_gallery(workdir: Path) -> Gallery:
+    """The gallery of corruptions in gallery.npz. InputError when the file is missing or damaged."""
+    names = ("scan", "slice", "original", "corrupted", "fits", "tasks", "samplings", "patch_sizes", "area_fraction")
+    own = ("own_task", "own_sampling", "own_patch_size")
+    remedy = "a gallery of corruptions; make it again with --config.stage=gallery"
+    a = _arrays(workdir / "gallery.npz", (*names, *own), remedy)
+    return Gallery(
+        scan=str(a["scan"]),
+        slice_index=int(a["slice"]),
+        original=a["original"].astype(np.float32),
+        corrupted=a["corrupted"].astype(np.float32),
+        fits=a["fits"],
+        rows=tuple(zip(a["tasks"].tolist(), a["samplings"].tolist(), strict=True)),
+        patch_sizes=tuple(a["patch_sizes"].tolist()),
+        area_fraction=float(a["area_fraction"]),
+        own=(str(a["own_task"]), str(a["own_sampling"]), int(a["own_patch_size"])),
+    )
 
 
 def _inpainting(cells: list[dict[str, Any]]) -> tuple[Inpainting, ...]:

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from inpaint_ssl.files import write_text_atomic
 from inpaint_ssl.report.drawing import STYLE, Drawing, Picture, save
 from inpaint_ssl.report.figures import dice_against_labels, dice_of_classes, loss_curves
-from inpaint_ssl.report.load import Study, read_study
-from inpaint_ssl.report.pictures import inpainting_examples, overlays
+from inpaint_ssl.report.load import Study, read_gallery, read_study
+from inpaint_ssl.report.pictures import corruption_gallery, inpainting_examples, overlays
 from inpaint_ssl.report.tables import ordered_entries, write_tables
 from inpaint_ssl.report.text import (
     METHOD_NAMES,
@@ -55,12 +55,20 @@ def write_report(workdir: Path) -> Path:
     return path
 
 
+def write_gallery_picture(workdir: Path) -> Path:
+    """Write figures/corruption_gallery.png and .svg from gallery.npz; returns the path of the PNG."""
+    with matplotlib.rc_context(STYLE):
+        picture = save(corruption_gallery(read_gallery(workdir)), workdir / "figures")
+    return workdir / "figures" / f"{picture.name}.png"
+
+
 def _draw(study: Study) -> list[tuple[str, Sequence[Drawing]]]:
     main = dice_against_labels(study)
     return [
         ("main", [main] if main else []),
         ("classes", dice_of_classes(study)),
         ("losses", loss_curves(study)),
+        ("gallery", [corruption_gallery(study.gallery)] if study.gallery else []),
         ("inpainting", inpainting_examples(study)),
         ("overlays", overlays(study)),
     ]

@@ -1,7 +1,8 @@
-"""Test slices: original, corrupted and restored; and segmentations of both arms beside the truth."""
+"""Slices: every corruption of one; test slices original, corrupted and restored; segmentations beside the truth."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from inpaint_ssl.report.drawing import Drawing
-from inpaint_ssl.report.load import Inpainting, Overlay, Study
+from inpaint_ssl.report.drawing import MUTED, RULE, Drawing
+from inpaint_ssl.report.load import Gallery, Inpainting, Overlay, Study
 from inpaint_ssl.report.text import ARM_NAMES, percent, ratio
 from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED
 
@@ -20,6 +21,10 @@ CLASS_COLOURS = (
     "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#c1272d", "#7b5cd6", "#a6761d", "#7df0c8", "#f7b6d2",
 )  # fmt: skip
 _WIDTH = 6.4  # inches of a row of four pictures
+SAMPLING_NAMES = {"poisson_disc": "Poisson-disc", "random": "random"}
+_FRAME = "#e69f00"  # stands out from grey pictures, light or dark
+_GALLERY_WIDTH, _LABEL, _GAP = 8.8, 0.95, 0.08  # inches: of the gallery, of the words beside a row, between panels
+_ORIGINAL = 1.3  # width of the original over that of a panel
 _LARGEST = 512  # pixels of a side in the page; larger pictures are thinned to keep the file small
 
 
@@ -47,6 +52,70 @@ def _show(axes: Axes, image: np.ndarray, low: float, high: float, colours: str =
 
 def _title(axes: Axes, text: str) -> None:
     axes.set_title(text, fontsize=8.5, loc="center", fontweight="normal", pad=3)
+
+
+def corruption_gallery(g: Gallery) -> Drawing:
+    """The slice on the left; a row for each task and sampling, a column for each patch size; the own setting framed."""
+    ratio = g.original.shape[0] / g.original.shape[1]
+    side = min((_GALLERY_WIDTH - _LABEL) / (len(g.patch_sizes) + _ORIGINAL) - _GAP, 2.0)
+    left, top = _GAP + _ORIGINAL * side + _LABEL, 0.3
+    width, height = left + len(g.patch_sizes) * (side + _GAP), top + len(g.rows) * (side * ratio + _GAP)
+    figure = Figure(figsize=(width, height), dpi=180)  # the SVG too holds as many pixels as are seen
+
+    def panel(x: float, y: float, side: float) -> Axes:
+        """Axes of this width whose upper left corner is at (x, y), in inches."""
+        box = (x / width, 1 - (y + side * ratio) / height, side / width, side * ratio / height)
+        return figure.add_axes(box, xticks=[], yticks=[], facecolor="none")
+
+    low, high = (float(value) for value in np.percentile(g.original, (0.5, 99.5)))
+    first = panel(_GAP, (height - _ORIGINAL * side * ratio) / 2, _ORIGINAL * side)
+    _fill(first, g.original, low, high)
+    _title(first, "original")
+    note = f"{percent(g.area_fraction)} of the area\nis corrupted" + ";\nframed: the\nconfigured setting" * g.shows_own
+    _write(first, note, (0.5, -0.04), ha="center", va="top", color=MUTED)
+    for row, (task, sampling) in enumerate(g.rows):
+        for column, patch_size in enumerate(g.patch_sizes):
+            axes = panel(left + column * (side + _GAP), top + row * (side * ratio + _GAP), side)
+            image = g.corrupted[..., row, column] if g.fits[row, column] else None
+            _fill(axes, image, low, high, framed=(task, sampling, patch_size) == g.own)
+            if row == 0:
+                _title(axes, f"{patch_size} × {patch_size} pixels")
+            if column == 0:
+                words = f"{task},\n{SAMPLING_NAMES[sampling]}".replace("_", "\n")
+                _write(axes, words, (-0.06, 0.5), ha="right", va="center")
+    return Drawing("corruption_gallery", figure, *_gallery_words(g))
+
+
+def _fill(axes: Axes, image: np.ndarray | None, low: float, high: float, framed: bool = False) -> None:
+    """Show an image, or say that there is none; unlike _show it averages pixels where they are smaller than seen."""
+    if image is None:
+        _write(axes, "does not fit", (0.5, 0.5), ha="center", va="center", color=MUTED)
+    else:
+        axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect="auto")
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set(visible=framed or image is None, edgecolor=_FRAME if framed else RULE, linewidth=3 if framed else 0.8)
+
+
+def _write(axes: Axes, text: str, place: tuple[float, float], **style: Any) -> None:
+    axes.text(*place, text, transform=axes.transAxes, fontsize=8, **style)
+
+
+def _gallery_words(g: Gallery) -> tuple[str, str]:
+    """Text for those who do not see the gallery, and its caption."""
+    task, sampling, patch_size = g.own
+    own = f"{task.replace('_', ' ')}, {SAMPLING_NAMES[sampling]} sampling, {patch_size} × {patch_size} pixels"
+    where = f"{g.scan}, slice {g.slice_index}"
+    sizes = ", ".join(map(str, g.patch_sizes))
+    alt = f"Slice {where}, corrupted by both tasks with both samplings and patches of {sizes} pixels."
+    caption = (
+        f"{where}, first channel. Rows: task and sampling; columns: patch size. Context prediction sets patches to "
+        f"zero, the mean intensity; context restoration swaps pairs of patches. At least {percent(g.area_fraction)} "
+        f"of the area is corrupted. "
+    )
+    if g.shows_own:
+        return alt, f"{caption}Framed: the setting of this study ({own})."
+    return alt, f"{caption}The setting of this study is not among them: {own}."
 
 
 def inpainting_examples(study: Study) -> list[Drawing]:

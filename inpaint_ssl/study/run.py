@@ -27,6 +27,11 @@ def run_study(config: ConfigDict, base: ConfigDict, workdir: Path, console: Cons
     before anything is written when data, splits or `workdir` do not fit.
     """
     check_same_study(workdir, config)
+    if config.stage == "gallery":
+        from inpaint_ssl.study.gallery import draw_gallery
+
+        draw_gallery(config, workdir, console)
+        return True
     cells = [*pretrain_cells(config), *finetune_cells(config)]
     complete = True
     if config.stage == "report" or _is_finished(workdir, cells):
@@ -57,6 +62,7 @@ def _train_and_evaluate(
 ) -> bool:
     # Imported here so that printing a finished study and the report stage start without jax.
     from inpaint_ssl.data import write_splits
+    from inpaint_ssl.study.gallery import write_gallery
     from inpaint_ssl.study.prepare import prepare
     from inpaint_ssl.study.record import collect_rows, make_manifest, write_study
     from inpaint_ssl.study.training import Trainer
@@ -65,6 +71,10 @@ def _train_and_evaluate(
     data = prepare(config, workdir, console)
     manifest = make_manifest(config, data)
     trainer = Trainer(config, data, workdir, manifest, console)
+    # A gallery from before config.json may be one of other settings.
+    has_gallery = (workdir / "config.json").exists() and (workdir / "gallery.npz").exists()
+    if config.evaluate.corruption_gallery and cells[0].phase == "pretrain" and not has_gallery:
+        write_gallery(config, data.training, workdir, console)
     write_json_atomic(workdir / "config.json", to_json(config))
     write_json_atomic(workdir / "manifest.json", manifest)
     write_splits(workdir / "splits.json", data.splits)

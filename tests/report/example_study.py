@@ -62,6 +62,7 @@ class ExampleStudy:
         self.share = 0.1  # of that gain at every other fraction
         self.noise = 0.03
         self.finetuned = True
+        self.gallery = False
         for name, value in options.items():
             if not hasattr(self, name):
                 raise AttributeError(name)
@@ -92,8 +93,23 @@ class ExampleStudy:
                         rows += self._rows(arm, fraction, seed)
             write_csv_atomic(self.root / "per_scan.csv", PER_SCAN.split(), rows)
         self._slices()
+        if self.gallery:
+            self.write_gallery()
         write_json_atomic(self.root / "study.json", self._study(cells))
         return self.root
+
+    def write_gallery(self, own: tuple[str, str, int] = ("context_restoration", "poisson_disc", 8)) -> None:
+        """A gallery whose panels are shades of the slice; the last one does not fit."""
+        original, sizes = smooth(self.size, 1).astype(np.float16), [8, 4, 2, 1]
+        fits = np.ones((4, 4), bool)
+        fits[3, 3] = False
+        tasks = ["context_prediction"] * 2 + ["context_restoration"] * 2
+        write_npz_atomic(
+            self.root / "gallery.npz", scan="case_000", slice=20, original=original, fits=fits, tasks=tasks,
+            corrupted=original[..., None, None] * np.linspace(0.1, 1, 16).reshape(4, 4), patch_sizes=sizes,
+            samplings=["poisson_disc", "random"] * 2, area_fraction=0.25,
+            own_task=own[0], own_sampling=own[1], own_patch_size=own[2],
+        )  # fmt: skip
 
     def _cell(self, name: str, phase: str, arm: str, fraction: float | None, seed: int) -> dict[str, object]:
         cell = {"name": name, "directory": f"cells/{name}", "phase": phase, "arm": arm, "label_fraction": fraction}

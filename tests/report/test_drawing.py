@@ -10,8 +10,8 @@ from matplotlib.colors import to_rgb
 
 from inpaint_ssl.report.drawing import _VARIABLES, ARM_COLOURS
 from inpaint_ssl.report.figures import dice_against_labels, dice_of_classes, loss_curves
-from inpaint_ssl.report.load import Overlay, Study, read_study
-from inpaint_ssl.report.pictures import CLASS_COLOURS, _painted, _window
+from inpaint_ssl.report.load import Overlay, Study, read_gallery, read_study
+from inpaint_ssl.report.pictures import CLASS_COLOURS, _painted, _window, corruption_gallery
 
 
 def study(root: Path, **options: Any) -> Study:
@@ -65,6 +65,33 @@ def test_loss_curves_hold_every_row_and_skip_what_is_no_number(tmp_path: Path) -
     lengths = [len(np.asarray(line.get_xdata())) for line in drawings[0].figure.axes[0].lines]
     assert lengths == [40, 10, 1, 40, 10, 1]  # training, validation, best; two seeds
     assert len(drawings[1].figure.axes[0].lines) == 3 * 2 * 2
+
+
+def test_gallery_has_a_panel_for_every_corruption(tmp_path: Path) -> None:
+    example = ExampleStudy(tmp_path, size=(40, 64))
+    example.write_gallery()
+    drawing, gallery = corruption_gallery(read_gallery(tmp_path)), read_gallery(tmp_path)
+    original, *panels = drawing.figure.axes
+    assert np.array_equal(np.asarray(original.images[0].get_array()), gallery.original)
+    assert original.images[0].get_clim() == pytest.approx(np.percentile(gallery.original, (0.5, 99.5)))
+    assert [axes.get_title() for axes in panels[:4]] == [f"{k} × {k} pixels" for k in (8, 4, 2, 1)]
+    words = [panels[4 * row].texts[0].get_text().replace("\n", " ") for row in range(4)]
+    tasks = ["context prediction"] * 2 + ["context restoration"] * 2
+    assert words == [f"{t}, {s}" for t, s in zip(tasks, ["Poisson-disc", "random"] * 2, strict=True)]
+    for number, axes in enumerate(panels[:-1]):
+        shown = np.asarray(axes.images[0].get_array())
+        assert np.array_equal(shown, gallery.corrupted[..., number // 4, number % 4])
+        assert axes.images[0].get_clim() == pytest.approx(np.percentile(gallery.original, (0.5, 99.5)))
+        assert axes.spines["left"].get_visible() == (number == 8)  # the frame of the own setting
+    assert not panels[-1].images and panels[-1].texts[0].get_text() == "does not fit"
+
+
+def test_a_setting_that_the_gallery_lacks_is_named_and_nothing_framed(tmp_path: Path) -> None:
+    ExampleStudy(tmp_path).write_gallery(own=("context_prediction", "random", 5))
+    drawing = corruption_gallery(read_gallery(tmp_path))
+    assert "not among them: context prediction, random sampling, 5 × 5 pixels" in drawing.caption
+    assert not any(axes.spines["left"].get_visible() for axes in drawing.figure.axes[1:-1])
+    assert "framed" not in drawing.figure.axes[0].texts[0].get_text()
 
 
 def test_classes_are_painted_in_their_colours_and_the_rest_stays_grey() -> None:

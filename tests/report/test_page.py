@@ -114,7 +114,7 @@ def test_every_shape_of_study_has_a_page(tmp_path: Path, options: dict[str, Any]
 def test_pretraining_alone(tmp_path: Path) -> None:
     page, root = report(tmp_path, finetuned=False)
     assert "No segmentation results yet." in page.text and "L2 norm per test slice" in page.text
-    assert "Dice by label fraction" not in page.text
+    assert "Dice by label fraction" not in page.text and "Corruptions" not in page.text
     assert page.tags["svg"] == 1 + 4
     assert read_csv(root / "results.csv") == []
 
@@ -136,6 +136,15 @@ def test_warnings_and_unfinished_runs_are_on_the_first_screen(tmp_path: Path) ->
     assert "4 of 5 runs complete" in first and "3 warnings" in first
     assert "the class <posterior> was lost by one run" in first
     assert "cannot reach p < 0.05; at least 5 are needed" in first
+
+
+def test_gallery_is_shown_where_there_is_one(tmp_path: Path) -> None:
+    page, root = report(tmp_path, gallery=True, finetuned=False)
+    assert page.problems == [] and page.tags["svg"] == len(page.labels) == 1 + 1 + 4
+    for words in ("Corruptions: what pretraining has to undo", "case_000, slice 20", "At least 25 % of the area",
+                  "Framed: the setting of this study (context restoration, Poisson-disc"):  # fmt: skip
+        assert words in page.text
+    assert (root / "figures/corruption_gallery.png").is_file() and len(page.ids) == len(set(page.ids))
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
@@ -168,6 +177,9 @@ def test_damaged_or_missing_files_are_named(tmp_path: Path) -> None:
         write_report(root)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=r"00\.npz cannot be read"):
+        write_report(root)
+    (root / "gallery.npz").write_bytes(b"PK nothing")
+    with pytest.raises(InputError, match=r"gallery\.npz cannot be read .* with --config\.stage=gallery"):
         write_report(root)
 
 

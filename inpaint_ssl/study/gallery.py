@@ -1,0 +1,99 @@
+"""The gallery of corruptions: both tasks and both samplings at four patch sizes on one slice (paper, figure 1)."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from inpaint_ssl.corruption import CORRUPTORS, PatchSpec
+from inpaint_ssl.corruption.spec import Sampling, Task
+from inpaint_ssl.data import ArraySliceSource, Preprocessing, build_source, open_dataset
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.files import write_npz_atomic
+from inpaint_ssl.progress import StageProgress
+from inpaint_ssl.report.page import write_gallery_picture
+from inpaint_ssl.rng import stream_key
+
+PAPER_PATCH_SIZES = (64, 32, 16, 8)  # pixels, at PAPER_SIDE x PAPER_SIDE
+PAPER_SIDE = 512
+ROWS: tuple[tuple[Task, Sampling], ...] = (
+    ("context_prediction", "poisson_disc"),
+    ("context_prediction", "random"),
+    ("context_restoration", "poisson_disc"),
+    ("context_restoration", "random"),
+)
+
+
+def draw_gallery(config: ConfigDict, workdir: Path, console: Console) -> None:
+    """Stage "gallery": gallery.npz and figures/corruption_gallery of the first scan, the only one that is read."""
+    data = config.data
+    if data.format != "phantom" and not data.root:
+        console.print("note: no --config.data.root given, so the picture shows a generated knee", soft_wrap=True)
+    dataset = open_dataset(
+        format=data.format if data.root else "phantom",
+        root=data.root,
+        geometry_tolerance_mm=data.geometry_tolerance_mm,
+        phantom=data.phantom.to_dict(),
+    )
+    first = sorted(dataset.entries, key=lambda entry: entry.scan_id)[:1]
+    preprocessing = Preprocessing(data.modality, data.slice_axis, data.image_size, data.channels, data.hu_windows)
+    write_gallery(config, build_source(dataset, first, preprocessing), workdir, console)
+    picture = write_gallery_picture(workdir)
+    console.print(f"Picture: {picture}", highlight=False, soft_wrap=True, markup=False)
+
+
+def write_gallery(config: ConfigDict, source: ArraySliceSource, workdir: Path, console: Console) -> None:
+    """Write gallery.npz from the middle slice of the first scan: its first channel and every corruption of it."""
+    scan = source.scans[0]
+    record = source[scan.first + scan.n_slices // 2]
+    original = record.image[..., :1].astype(np.float16)
+    sizes = patch_sizes(config.data.image_size)
+    corrupted, fits = corrupt(original, sizes, config.corruption.area_fraction, config.seeds[0], console)
+    write_npz_atomic(
+        workdir / "gallery.npz",
+        scan=scan.scan_id,
+        slice=record.slice_index,
+        original=original[..., 0],
+        corrupted=corrupted,
+        fits=fits,
+        tasks=[task for task, _ in ROWS],
+        samplings=[sampling for _, sampling in ROWS],
+        patch_sizes=sizes,
+        area_fraction=config.corruption.area_fraction,
+        own_task=config.corruption.task,
+        own_sampling=config.corruption.sampling,
+        own_patch_size=config.corruption.patch_size,
+    )
+
+
+def patch_sizes(image_size: tuple[int, int]) -> tuple[int, ...]:
+    """The paper's patch sizes scaled to an image of (height, width) pixels, largest first, each once."""
+    return tuple(dict.fromkeys(max(1, size * min(image_size) // PAPER_SIDE) for size in PAPER_PATCH_SIZES))
+
+
+def corrupt(
+    image: np.ndarray, sizes: tuple[int, ...], area_fraction: float, seed: int, console: Console
+) -> tuple[np.ndarray, np.ndarray]:
+    """An image (H, W, 1) corrupted in every way, (H, W, rows, sizes), and whether that was possible, (rows, sizes).
+
+    The axes of the panels come last because panels are mostly alike, which halves the compressed file.
+    """
+    corrupted = np.zeros((*image.shape[:2], len(ROWS), len(sizes)), image.dtype)
+    fits = np.zeros(corrupted.shape[2:], bool)
+    key = stream_key(seed, "gallery")
+    with StageProgress("corrupt a slice", fits.size, "panel", console=console) as progress:
+        for row, (task, sampling) in enumerate(ROWS):
+            for column, size in enumerate(sizes):
+                panel_key = jax.random.fold_in(key, row * len(PAPER_PATCH_SIZES) + column)
+                spec = PatchSpec(size, sampling, area_fraction)
+                try:
+                    spec.check(image.shape[:2], task)
+                except InputError:
+                    continue  # the panel stays empty
+                corrupted[..., row, column] = CORRUPTORS[task](panel_key, image, spec)[..., 0]
+                fits[row, column] = True
+                progress.update(row * len(sizes) + column + 1)
+        progress.finish(fits.size)
+    return corrupted, fits
