@@ -14,6 +14,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from experiments import benchmark
+from inpaint_ssl.errors import InputError
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("cpu", "cuda")
 CODE_FOLDERS = ("inpaint_ssl", "experiments", "configs")
@@ -162,6 +165,8 @@ def complaint(command: str) -> str:
         return "" if dry.returncode == 0 and arguments else f"{command}: {dry.stderr.strip() or 'no target'}"
     if arguments[:1] != ["-m"]:
         return f"{command}: neither make nor python -m"
+    if arguments[1] == "experiments.benchmark":
+        return benchmark_complaint(command, arguments[2:])
     if arguments[1] != "experiments.main":
         return "" if arguments[1] in {"pip", "pytest", "venv"} else f"{command}: nothing is known of {arguments[1]}"
     options = dict(option.partition("=")[::2] for option in arguments[2:])
@@ -181,9 +186,21 @@ def complaint(command: str) -> str:
                 ast.literal_eval(value.capitalize() if isinstance(keys[key], bool) else value)
             except (ValueError, SyntaxError):
                 return f"{command}: {key} = {value} is no {type(keys[key]).__name__}"
+    return "" if some_test_has(Path(file).name) else f"{command}: no test uses {file}"
+
+
+def some_test_has(*words: str) -> bool:
+    """Whether another file of the tests has all these words."""
     others = [p for p in (ROOT / "tests").rglob("*.py") if p != Path(__file__).resolve()]
-    used = any(Path(file).name in p.read_text(encoding="utf-8") for p in others)
-    return "" if used else f"{command}: no test uses {file}"
+    return any(all(word in text for word in words) for text in (p.read_text(encoding="utf-8") for p in others))
+
+
+def benchmark_complaint(command: str, arguments: list[str]) -> str:
+    try:
+        name = benchmark.parse(arguments).benchmark
+    except InputError as error:
+        return f"{command}: {error}"
+    return "" if some_test_has('"experiments.benchmark"', f'"{name}"') else f"{command}: no test runs {name}"
 
 
 def test_readme_commands() -> None:
@@ -209,6 +226,8 @@ def test_ci_runs_the_three_sets_of_checks() -> None:
         ("make", "no target"),
         ("python train.py", "neither"),
         ("python -m experiments.no_such", "nothing is known"),
+        ("python -m experiments.benchmark no_such", "invalid choice: 'no_such'"),
+        ("python -m experiments.benchmark corruption --qick", "unrecognized arguments: --qick"),
         ("python -m experiments.main --config=configs/no_such.py", "no config file"),
         ("python -m experiments.main --config=configs/quickstart.py --config.data.rot=x", "no key data.rot"),
         ("python -m experiments.main --config=configs/quickstart.py --config.finetune.max_steps=x", "is no int"),
@@ -218,3 +237,9 @@ def test_ci_runs_the_three_sets_of_checks() -> None:
 def test_the_check_of_commands_finds(command: str, reason: str) -> None:
     assert readme_commands(f"Text\n\n```bash\n{command}  # why\n```\n") == [f"{command}  # why"]
     assert reason in complaint(command)
+
+
+def test_the_check_of_commands_knows_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complaint("python -m experiments.benchmark corruption --output=runs/benchmark --quick") == ""
+    monkeypatch.setitem(benchmark.BENCHMARKS, "untried", benchmark.BENCHMARKS["corruption"])
+    assert "no test runs untried" in complaint("python -m experiments.benchmark untried")

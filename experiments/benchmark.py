@@ -1,0 +1,57 @@
+"""Run a benchmark: python -m experiments.benchmark corruption [--output=runs/benchmark] [--quick]
+
+Prints tables and writes <output>/<benchmark>.json. --quick: tiny sizes and few rounds, to see that it runs; its numbers
+mean nothing. Exit codes: 0 done, 2 something given cannot be used, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from experiments.benchmarks import corruption
+from inpaint_ssl.errors import InputError
+
+# Name -> (folder, quick, console) -> file of results. Their modules import no jax, which starts in their processes.
+BENCHMARKS: dict[str, Callable[[Path, bool, Console], Path]] = {"corruption": corruption.run}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; expected python -m experiments.benchmark <name> [--output=<folder>] [--quick]")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """benchmark, output (Path) and quick from the words after the program's name; InputError when they do not fit."""
+    parser = _Parser(prog="python -m experiments.benchmark", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("benchmark", choices=sorted(BENCHMARKS), help="what to measure")
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds")
+    options = parser.parse_args(arguments)
+    if options.output.exists() and not options.output.is_dir():
+        raise InputError(f"--output: {options.output} is a file, expected a folder or a path where one can be made")
+    return options
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code of the command line `argv`."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    try:
+        options = parse(argv[1:])
+        options.output.mkdir(parents=True, exist_ok=True)  # found out before minutes of measuring, not after
+        BENCHMARKS[options.benchmark](options.output, options.quick, Console())
+    except (InputError, OSError) as error:
+        errors.print(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing was written")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,58 @@
+"""Where and with what a benchmark ran, and how to run a part of it on one core."""
+
+import datetime
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from inpaint_ssl import __version__
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide speed, and of Python."""
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"inpaint_ssl": __version__, "python": platform.python_version(), **packages}
+
+
+def processor() -> str:
+    """The processor's name as Linux reports it, elsewhere what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def now() -> str:
+    """Date and time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _bind_to_one_core() -> None:
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def on_one_core(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The value of function(*arguments) in a new process that has one core and sees only the CPU.
+
+    `function` must be found by its name in a module that does not import jax, since jax counts cores when it is
+    imported. On platforms that cannot bind a process to a core it runs on all of them (`available_cores` tells).
+    """
+    # A spawned process starts without what this one has imported; a forked one would share its jax.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_bind_to_one_core) as pool:
+        return pool.submit(function, *arguments).result()
