@@ -3,8 +3,6 @@
 import datetime
 import json
 import os
-import platform
-from importlib import metadata
 from pathlib import Path
 
 # Before jax starts: the CPU unless the caller chose otherwise, seen as four devices (an existing flag, later, wins).
@@ -43,12 +41,13 @@ def real_data() -> Path:
 def keep_summary(request):
     """Writes what a `full` test measured to tests/summaries/<name>.json, to be committed."""
 
+    from inpaint_ssl.versions import versions  # here, so that the hook above sees every import
+
     def write(name: str, content: dict) -> None:
         about = {
             "test": request.node.nodeid,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "versions": {package: metadata.version(package) for package in ("jax", "numpy")},
-            "python": platform.python_version(),
+            "versions": versions(),
         }
         path = ROOT / "tests" / "summaries" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)

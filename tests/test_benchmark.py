@@ -1,4 +1,4 @@
-"""The benchmark: a rival that is right, timings that are what the clock says, and the command from end to end."""
+"""The benchmark: rivals that are right, timings that are what the clock says, and the command from end to end."""
 
 import io
 import json
@@ -28,43 +28,46 @@ def ones(height: int, width: int) -> np.ndarray:
     return np.ones((height, width, 2), np.float32)
 
 
+@pytest.mark.parametrize("bridson_of", [bridson.bridson_plain, bridson.bridson])
 @pytest.mark.parametrize(("size", "patch_size"), [((96, 96), 8), ((64, 100), 16), ((40, 33), 5)])
-def test_bridson_keeps_the_distance_inside_the_image(size: tuple[int, int], patch_size: int) -> None:
+def test_bridson_keeps_the_distance_inside_the_image(bridson_of, size: tuple[int, int], patch_size: int) -> None:
     places = np.stack(np.meshgrid(*(np.arange(s - patch_size + 1) for s in size), indexing="ij"), -1)
     free = []
     for seed in range(10):
-        corners = bridson.bridson(np.random.default_rng(seed), size, patch_size)
+        corners = bridson_of(np.random.default_rng(seed), size, patch_size)
         assert corners.min() >= 0 and (corners <= np.array(size) - patch_size).all()
         squares = ((corners[:, None] - corners[None]) ** 2).sum(-1)
         assert squares[~np.eye(len(corners), dtype=bool)].min() >= 2 * patch_size**2
         free.append((((places[:, :, None] - corners) ** 2).sum(-1) >= 2 * patch_size**2).all(-1).mean())
-    assert np.mean(free) < 0.06  # hardly a place is left where a further patch could be
+    assert np.mean(free) < 0.1  # hardly a place is left where a further patch could be
 
 
-def test_poisson_disc_patches_are_as_many_as_the_original_and_ours() -> None:
+@pytest.mark.parametrize("plain", [False, True])
+def test_poisson_disc_patches_are_as_many_as_the_original_and_ours(plain: bool) -> None:
     rng = np.random.default_rng(0)
-    drawn = [bridson.poisson_disc_patches(rng, (96, 96), 8, 0.25) for _ in range(2)]
+    drawn = [bridson.poisson_disc_patches(rng, (96, 96), 8, 0.25, plain) for _ in range(2)]
     assert [len(corners) for corners in drawn] == [36, 36] == [patch_count((96, 96), PatchSpec(8), "")] * 2
     assert not np.array_equal(*drawn)
-    assert len(bridson.poisson_disc_patches(rng, (96, 96), 7, 0.25)) == math.floor(0.25 * 96**2 / 49) == 47
+    assert len(bridson.poisson_disc_patches(rng, (96, 96), 7, 0.25, plain)) == math.floor(0.25 * 96**2 / 49) == 47
 
 
 def test_bridson_runs_again_while_it_finds_too_few(monkeypatch) -> None:
     results = [np.zeros((5, 2), int), np.zeros((35, 2), int), np.arange(80).reshape(40, 2)]
     monkeypatch.setattr(bridson, "bridson", lambda *arguments: results.pop(0))
-    corners = bridson.poisson_disc_patches(np.random.default_rng(0), (96, 96), 8, 0.25)
+    corners = bridson.poisson_disc_patches(np.random.default_rng(0), (96, 96), 8, 0.25, False)
     assert len(results) == 0 and len({tuple(c) for c in corners.tolist()}) == 36
     assert not np.array_equal(corners, np.arange(72).reshape(36, 2))  # a random choice, not the first ones
     monkeypatch.setattr(bridson, "bridson", lambda *arguments: np.zeros((35, 2), int))
     with pytest.raises(RuntimeError, match="100 runs"):
-        bridson.poisson_disc_patches(np.random.default_rng(0), (96, 96), 8, 0.25)
+        bridson.poisson_disc_patches(np.random.default_rng(0), (96, 96), 8, 0.25, False)
 
 
+@pytest.mark.parametrize("patches_of", [bridson.random_patches_plain, bridson.random_patches])
 @pytest.mark.parametrize("pairs", [False, True])
-def test_random_patches_stop_at_the_draw_that_reaches_the_fraction(pairs: bool) -> None:
+def test_random_patches_stop_at_the_draw_that_reaches_the_fraction(patches_of, pairs: bool) -> None:
     step = 2 if pairs else 1
     for seed in range(20):
-        corners = bridson.random_patches(np.random.default_rng(seed), (48, 40), 8, 0.25, pairs)
+        corners = patches_of(np.random.default_rng(seed), (48, 40), 8, 0.25, pairs)
         assert corners.min() >= 0 and (corners <= [40, 32]).all()
         without_last, whole = (
             np.mean(bridson.zero(ones(48, 40), some, 8)[..., 0] == 0) for some in (corners[:-step], corners)
@@ -75,25 +78,27 @@ def test_random_patches_stop_at_the_draw_that_reaches_the_fraction(pairs: bool) 
 
 
 def test_random_patches_reach_every_place() -> None:
-    corners = bridson.random_patches(np.random.default_rng(0), (200, 200), 1, 0.9, False)
-    assert corners.min() == 0 and corners.max() == 199
+    for patches_of, side in ((bridson.random_patches, 200), (bridson.random_patches_plain, 20)):
+        corners = patches_of(np.random.default_rng(0), (side, side), 1, 0.9, False)
+        assert corners.min() == 0 and corners.max() == side - 1
 
 
 def test_zeroing_covers_the_patches_exactly() -> None:
     rng = np.random.default_rng(0)
     image = rng.normal(size=(96, 96, 2)).astype(np.float32)
-    result = bridson.corrupt(rng, image, "context_prediction", "poisson_disc", 8, 0.25)
+    result = bridson.corrupt(rng, image, "context_prediction", "poisson_disc", 8, 0.25, plain=True)
     gone = result == 0
     assert gone.sum() == 2 * 36 * 64 and (gone[..., 0] == gone[..., 1]).all()
     np.testing.assert_array_equal(result[~gone], image[~gone])
     assert (image != 0).all()  # the image itself is untouched
 
 
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("sampling", ["poisson_disc", "random"])
-def test_swapping_moves_values_and_loses_none(sampling: str) -> None:
+def test_swapping_moves_values_and_loses_none(sampling: str, plain: bool) -> None:
     rng = np.random.default_rng(0)
     image = rng.normal(size=(96, 96, 2)).astype(np.float32)
-    result = bridson.corrupt(rng, image, "context_restoration", sampling, 8, 0.25)
+    result = bridson.corrupt(rng, image, "context_restoration", sampling, 8, 0.25, plain)
     assert 0.2 < np.mean((result != image).any(-1)) < 0.4
     np.testing.assert_array_equal(*(np.sort(x.reshape(-1, 2), axis=0) for x in (result, image)))
 
@@ -190,13 +195,14 @@ def test_the_command_from_end_to_end(quick_run) -> None:
 def test_the_numbers_follow_from_the_samples(quick_run) -> None:
     result, _ = quick_run
     for row in result["masks"] + result["corruption"]:
-        for side in ("rival", "single", "batch"):
+        for side in ("rival", "tuned_rival", "single", "batch"):
             samples = row[side]["samples_ms"]
             assert len(samples) == QUICK.rounds and min(samples) > 0
             assert row[side]["median_ms"] == np.median(samples)
             assert row[side]["p10_ms"] <= row[side]["median_ms"] <= row[side]["p90_ms"]
         for side in ("single", "batch"):
             assert row[side]["ratio"] == row["rival"]["median_ms"] / row[side]["median_ms"]
+            assert row[side]["ratio_to_tuned"] == row["tuned_rival"]["median_ms"] / row[side]["median_ms"]
             assert row[side]["compile_seconds"] * 1e3 > row[side]["median_ms"]
     (row,) = result["masks"]
     assert row["batch_masks"] == QUICK.rounds * QUICK.mask_batch * row["batch"]["calls_per_round"]

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "inpaint_ssl"
 LAYERS = (
-    ("errors", "config", "rng", "types", "files", "progress", "qdess"),
+    ("errors", "config", "rng", "types", "files", "progress", "qdess", "versions"),
     ("data", "corruption", "models", "losses", "metrics", "statistics"),
     ("optim", "steps", "transfer", "checkpoint"),
     ("batches",),

@@ -1,8 +1,12 @@
-"""The rival: patches and corruption as the paper describes them, one image at a time in NumPy, written with care.
+"""The rivals: patches and corruption as the paper describes them, one image at a time in NumPy.
 
-Poisson-disc patches by Bridson's algorithm with 10 candidates a visit, all of them drawn and tested at once against a
-background grid; random patches one after another with a mask of what is covered; zeroing and swapping by slices.
+Poisson-disc patches by Bridson's algorithm with 10 candidates a visit and a background grid; random patches one after
+another until the area is covered; zeroing and swapping by slices. Each in two forms: plain, step by step as it is
+described, and tuned, as fast as NumPy allows without changing the algorithm. Both are ours; the code of the paper was
+measured at 290 to 600 ms for a mask of 512 x 512 on another machine.
 """
+
+import math
 
 import numpy as np
 
@@ -12,8 +16,50 @@ _NEIGHBOURS = np.arange(-2, 3)
 _FAR = -1e9  # where an empty cell's point lies
 
 
+def bridson_plain(generator: np.random.Generator, image_size: tuple[int, int], patch_size: int) -> np.ndarray:
+    """Corners int64 (n, 2), at least K*sqrt(2) apart, of patches inside an image of (height, width): a full sample.
+
+    One candidate after another.
+    """
+    height, width = (side - patch_size + 1 for side in image_size)
+    radius = patch_size * math.sqrt(2)
+    grid = np.full(((height - 1) // patch_size + 1, (width - 1) // patch_size + 1), -1)  # which point a cell holds
+    points = np.empty((grid.size, 2))
+    active: list[int] = []
+    n = 0
+
+    def add(point: np.ndarray) -> None:
+        nonlocal n
+        points[n] = point
+        grid[int(point[0]) // patch_size, int(point[1]) // patch_size] = n
+        active.append(n)
+        n += 1
+
+    add(generator.integers(0, (height, width)).astype(float))
+    while active:
+        visited = generator.integers(len(active))
+        for _ in range(CANDIDATES):
+            distance = radius * math.sqrt(generator.uniform(1, 4))
+            angle = generator.uniform(0, 2 * math.pi)
+            offset = (distance * math.sin(angle), distance * math.cos(angle))
+            candidate = np.rint(points[active[visited]] + offset)
+            if not (0 <= candidate[0] < height and 0 <= candidate[1] < width):
+                continue
+            row, column = int(candidate[0]) // patch_size, int(candidate[1]) // patch_size
+            near = grid[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
+            if np.all(np.sum((points[near[near >= 0]] - candidate) ** 2, axis=1) >= 2 * patch_size**2):
+                add(candidate)
+                break
+        else:
+            active.pop(visited)
+    return points[:n].astype(int)
+
+
 def bridson(generator: np.random.Generator, image_size: tuple[int, int], patch_size: int) -> np.ndarray:
-    """Corners int64 (n, 2), at least K*sqrt(2) apart, of patches inside an image of (height, width): a full sample."""
+    """Corners int64 (n, 2), at least K*sqrt(2) apart, of patches inside an image of (height, width): a full sample.
+
+    The candidates of a visit all at once.
+    """
     height, width = (side - patch_size + 1 for side in image_size)
     # A cell of side K holds one point at most; two more cells on every side spare the tests at the border.
     grid = np.full(((height - 1) // patch_size + 5, (width - 1) // patch_size + 5, 2), _FAR)
@@ -47,7 +93,7 @@ def bridson(generator: np.random.Generator, image_size: tuple[int, int], patch_s
 
 
 def poisson_disc_patches(
-    generator: np.random.Generator, image_size: tuple[int, int], patch_size: int, area_fraction: float
+    generator: np.random.Generator, image_size: tuple[int, int], patch_size: int, area_fraction: float, plain: bool
 ) -> np.ndarray:
     """A random choice of floor(area_fraction * height * width / K^2) of Bridson's corners, int64 (n, 2), random order.
 
@@ -55,10 +101,30 @@ def poisson_disc_patches(
     """
     count = int(area_fraction * image_size[0] * image_size[1] / patch_size**2)
     for _ in range(MAX_RUNS):
-        corners = bridson(generator, image_size, patch_size)
+        corners = (bridson_plain if plain else bridson)(generator, image_size, patch_size)
         if len(corners) >= count:
             return generator.permutation(corners)[:count]
     raise RuntimeError(f"{MAX_RUNS} runs of Bridson's algorithm found fewer than {count} patches of side {patch_size}")
+
+
+def random_patches_plain(
+    generator: np.random.Generator, image_size: tuple[int, int], patch_size: int, area_fraction: float, pairs: bool
+) -> np.ndarray:
+    """Uniform corners int64 (n, 2), one after another until their union covers the fraction of the image.
+
+    With `pairs`, corners 2i and 2i + 1 do not overlap each other and are added together. The area is counted anew
+    after every addition.
+    """
+    height, width = (side - patch_size + 1 for side in image_size)
+    mask, chosen = np.zeros(image_size, bool), []
+    while mask.sum() < area_fraction * mask.size:
+        draw = [(generator.integers(height), generator.integers(width)) for _ in range(2 if pairs else 1)]
+        if pairs and all(abs(a - b) < patch_size for a, b in zip(*draw, strict=True)):
+            continue
+        for row, column in draw:
+            mask[row : row + patch_size, column : column + patch_size] = True
+        chosen += draw
+    return np.array(chosen)
 
 
 def random_patches(
@@ -66,7 +132,8 @@ def random_patches(
 ) -> np.ndarray:
     """Uniform corners int64 (n, 2), one after another until their union covers the fraction of the image.
 
-    With `pairs`, corners 2i and 2i + 1 do not overlap each other and are added together.
+    With `pairs`, corners 2i and 2i + 1 do not overlap each other and are added together. Corners are drawn in blocks,
+    and only what a patch adds is counted.
     """
     places = np.array(image_size) - patch_size + 1
     needed = area_fraction * image_size[0] * image_size[1]
@@ -108,13 +175,20 @@ def swap(image: np.ndarray, corners: np.ndarray, patch_size: int) -> np.ndarray:
 
 
 def corrupt(
-    generator: np.random.Generator, image: np.ndarray, task: str, sampling: str, patch_size: int, area_fraction: float
+    generator: np.random.Generator,
+    image: np.ndarray,
+    task: str,
+    sampling: str,
+    patch_size: int,
+    area_fraction: float,
+    plain: bool,
 ) -> np.ndarray:
     """Image (H, W, C) corrupted by a task and sampling of that name in inpaint_ssl.corruption."""
     size = (image.shape[0], image.shape[1])
     restoration = task == "context_restoration"
     if sampling == "poisson_disc":
-        corners = poisson_disc_patches(generator, size, patch_size, area_fraction)
+        corners = poisson_disc_patches(generator, size, patch_size, area_fraction, plain)
     else:
-        corners = random_patches(generator, size, patch_size, area_fraction, pairs=restoration)
+        draw = random_patches_plain if plain else random_patches
+        corners = draw(generator, size, patch_size, area_fraction, restoration)
     return (swap if restoration else zero)(image, corners, patch_size)

@@ -1,8 +1,9 @@
 """Speed of the corruption: masks and images on one core beside NumPy, and the corruption's share of a training step.
 
 Every time is the median, 10th and 90th percentile over rounds in which all contenders take their turn; drawing fresh
-keys and compiling are not timed. JSON: masks, corruption (one core, rival / single / batch), training_step, and on a
-machine with a GPU masks_on_device and corruption_on_device (batches alone). Times are milliseconds per image.
+keys and compiling are not timed. JSON: masks, corruption (one core; rival, tuned_rival, single, batch),
+training_step, and on a machine with a GPU masks_on_device and corruption_on_device (batches alone). Times are
+milliseconds per image.
 """
 
 import functools
@@ -16,9 +17,10 @@ from rich.console import Console
 
 from configs import base, quickstart
 from experiments.benchmarks import tables
-from experiments.benchmarks.machine import available_cores, now, on_one_core, processor, versions
+from experiments.benchmarks.machine import available_cores, now, on_one_core, processor
 from experiments.benchmarks.settings import QUICK, Settings
 from inpaint_ssl.files import write_json_atomic
+from inpaint_ssl.versions import versions
 
 
 def _on_one_core(settings: Settings) -> dict[str, Any]:

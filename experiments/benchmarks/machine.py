@@ -5,20 +5,9 @@ import os
 import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-from inpaint_ssl import __version__
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide speed, and of Python."""
-    packages = {name: metadata.version(name) for name in PACKAGES}
-    return {"inpaint_ssl": __version__, "python": platform.python_version(), **packages}
 
 
 def processor() -> str:

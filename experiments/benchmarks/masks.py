@@ -55,15 +55,23 @@ def _numpy(function: Callable[[], Any]) -> Contender:
     return Contender(range, run)
 
 
+def _rivals(function: Callable[..., Any]) -> dict[str, Contender]:
+    """Both forms of a rival, function(plain=...)."""
+    forms = {"rival": True, "tuned_rival": False}
+    return {name: _numpy(functools.partial(function, plain=plain)) for name, plain in forms.items()}
+
+
 def _compared(timings: dict[str, Timing]) -> dict[str, Any]:
-    """The timings as JSON; ours with compile time and, where there is a rival, the ratio of medians rival / ours."""
+    """The timings as JSON; ours with compile time and, where there are rivals, the ratios of medians rival / ours."""
     row: dict[str, Any] = {}
     for name, timing in timings.items():
         row[name] = timing.to_json()
-        if name != "rival":
-            row[name]["compile_seconds"] = timing.first_call_seconds
-            if "rival" in timings:
-                row[name]["ratio"] = timings["rival"].median_ms / timing.median_ms
+        if name in ("rival", "tuned_rival"):
+            continue
+        row[name]["compile_seconds"] = timing.first_call_seconds
+        if "rival" in timings:
+            row[name]["ratio"] = timings["rival"].median_ms / timing.median_ms
+            row[name]["ratio_to_tuned"] = timings["tuned_rival"].median_ms / timing.median_ms
     return row
 
 
@@ -80,7 +88,7 @@ def mask_row(settings: Settings, patch_size: int, batch: int, on_one_core: bool)
     contenders = {"batch": _jitted(ours, batch_keys, batch=batch)}
     if on_one_core:
         rival = functools.partial(bridson.poisson_disc_patches, generator, size, patch_size, fraction)
-        contenders = {"rival": _numpy(rival), "single": _jitted(ours, keys), **contenders}
+        contenders = {**_rivals(rival), "single": _jitted(ours, keys), **contenders}
     timings = interleaved(contenders, settings.rounds, settings.min_round_ms)
     from_lattice = jax.jit(lambda keys: lax.map(lambda key: poisson_disc.sample(key, size, spec, MASK_TASK)[1], keys))
     timed = batch_keys.batches[-settings.rounds * timings["batch"].calls_per_round :]
@@ -112,7 +120,7 @@ def corruption_row(
     if on_one_core:
         rival = functools.partial(bridson.corrupt, generator, image, task, sampling, patch_size, fraction)
         single = _jitted(ours, Keys(patch_size), (on_device,))
-        contenders = {"rival": _numpy(rival), "single": single, **contenders}
+        contenders = {**_rivals(rival), "single": single, **contenders}
     timings = interleaved(contenders, settings.rounds, settings.min_round_ms)
     has_goal, restores = settings.goals and on_one_core and sampling == "random", task == "context_restoration"
     return {

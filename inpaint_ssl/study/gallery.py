@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -92,7 +93,7 @@ def corrupt(
                     spec.check(image.shape[:2], task)
                 except InputError:
                     continue  # the panel stays empty
-                corrupted[..., row, column] = CORRUPTORS[task](panel_key, image, spec)[..., 0]
+                corrupted[..., row, column] = CORRUPTORS[task](panel_key, jnp.asarray(image), spec)[..., 0]
                 fits[row, column] = True
                 progress.update(row * len(sizes) + column + 1)
         progress.finish(fits.size)

@@ -1,22 +1,19 @@
 """What a study writes about itself: manifest.json, study.json, and the rows of all its cells in one file."""
 
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from inpaint_ssl import __version__
 from inpaint_ssl.config import fingerprint, flatten
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic
 from inpaint_ssl.study.cells import Cell
 from inpaint_ssl.study.prepare import StudyData
+from inpaint_ssl.versions import versions
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "nibabel")
 METHOD_SECTIONS = ("corruption", "model", "pretrain", "finetune")
 METHOD_KEYS = (
     "data.image_size",
@@ -39,15 +36,6 @@ OWN_CHOICES = (
     ),
 )
 LABEL_SUBSETS = "Label subsets are drawn by our own seeds; the paper's lists are not public."
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide results, and of Python."""
-    return {
-        "inpaint_ssl": __version__,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
-    }
 
 
 def departures(config: ConfigDict, base: ConfigDict) -> list[str]:
