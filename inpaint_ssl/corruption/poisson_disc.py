@@ -43,16 +43,20 @@ def sample(key: jax.Array, image_size: tuple[int, int], spec: PatchSpec, task: T
     K^2), made even for context restoration.
     """
     count = patch_count(image_size, spec, task)
-    key_darts, key_lattice, key_subset, key_order = random.split(key, 4)
+    rows, columns = lattice_shape(image_size, spec.patch_size)
+    key_darts, key = random.split(key)
+    # All random numbers but those of the darts at once: a call costs more than what it draws.
+    parts = np.cumsum([2 * rows, rows * columns])
+    bits_lattice, bits_subset, bits_order = jnp.split(random.bits(key, (parts[-1] + count,), jnp.uint32), parts)
     corners, accepted_at = throw_darts(key_darts, image_size, spec.patch_size, count)
     too_few = jnp.sum(accepted_at != _NEVER) < count
-    lattice = jittered_lattice(key_lattice, image_size, spec.patch_size)
+    lattice = jittered_lattice(bits_lattice.reshape(2, rows), image_size, spec.patch_size)
     further = (0, accepted_at.shape[0] - lattice.shape[0])
-    number = random.bits(key_subset, lattice.shape[:1], jnp.uint32) >> 1
+    number = bits_subset >> 1
     corners = jnp.where(too_few, jnp.pad(lattice, (further, (0, 0))), corners)
     number = jnp.where(too_few, jnp.pad(number, further, constant_values=_NEVER), accepted_at)
     corners = corners[_ascending(number)[:count]]
-    return Patches(corners[_ascending(random.bits(key_order, (count,), jnp.uint32))], jnp.ones(count, bool)), too_few
+    return Patches(corners[_ascending(bits_order)], jnp.ones(count, bool)), too_few
 
 
 def _ascending(number: jax.Array) -> jax.Array:
@@ -78,9 +82,9 @@ def throw_darts(
     # of places away, and shifts of one dimension are what XLA turns into the fastest code on a CPU.
     width = columns + 2
     cell = lax.iota(jnp.int32, rows * width)
-    key, key_shift = random.split(key)
+    keys = random.split(key, MAX_ROUNDS + 1)
     # A random shift of the cells leaves no trace of their grid in the distribution.
-    shift = uniform_below(random.bits(key_shift, (2, 1), jnp.uint32), patch_size)
+    shift = uniform_below(random.bits(keys[-1], (2, 1), jnp.uint32), patch_size)
     origin = jnp.stack([cell // width, cell % width]) * patch_size - shift
     limit = jnp.array(image_size, jnp.int32)[:, None] - patch_size
     # Every loop starts from values derived from the key, so that shard_map sees them vary over the same devices.
@@ -94,7 +98,7 @@ def throw_darts(
         step, corners, accepted_at = state
         starts = step % ROUNDS_OF_A_TRY == 0
         corners, accepted_at = jnp.where(starts, nowhere, corners), jnp.where(starts, _NEVER, accepted_at)
-        bits = random.bits(random.fold_in(key, step), (3, rows * width), jnp.uint32)
+        bits = random.bits(keys[step], (3, rows * width), jnp.uint32)
         dart, priority = origin + uniform_below(bits[:2], patch_size), bits[2]
         inside = jnp.all((dart >= 0) & (dart <= limit), axis=0) & (cell % width < columns)
         now = ((step % ROUNDS_OF_A_TRY).astype(jnp.uint32) << 27) | (priority >> 5)
@@ -136,15 +140,16 @@ def _near(
     return near
 
 
-def jittered_lattice(key: jax.Array, image_size: tuple[int, int], patch_size: int) -> jax.Array:
+def jittered_lattice(bits: jax.Array, image_size: tuple[int, int], patch_size: int) -> jax.Array:
     """Corners int32 (n, 2) of a lattice of patches whose centres are at least K*sqrt(2) apart, always the same number.
 
     Rows keep their order and distance but are moved at random within the slack; each row has its own shift of columns.
+    bits: uint32 (2, rows), random.
     """
     step = lattice_step(patch_size)
     rows, columns = lattice_shape(image_size, patch_size)
     slack = [side - patch_size - (n - 1) * step for side, n in zip(image_size, (rows, columns), strict=True)]
-    jitter = uniform_below(random.bits(key, (2, rows), jnp.uint32), jnp.array(slack)[:, None] + 1)
+    jitter = uniform_below(bits, jnp.array(slack)[:, None] + 1)
     row = jnp.arange(rows) * step + jnp.sort(jitter[0])
     column = jnp.arange(columns) * step + jitter[1][:, None]
     return jnp.stack([jnp.broadcast_to(row[:, None], column.shape), column], axis=-1).reshape(-1, 2)
