@@ -92,7 +92,7 @@ EVERY = [pytest.mark.parametrize("task", CORRUPTORS), pytest.mark.parametrize("s
 
 @EVERY[0]
 @EVERY[1]
-@settings(max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+@settings(max_examples=6, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
 @given(case=ANY)
 def test_any_size_patch_fraction_and_type(task, sampling, case):
     check_any(task, sampling, **case)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 from scipy import stats
 from slicing import oracle, picture
 
@@ -41,6 +42,29 @@ def test_every_mask_and_turn_is_drawn_alike(bank) -> None:
     assert (matches.sum(axis=1) == 1).all()  # each result is one of the twelve
     assert stats.chisquare(matches.sum(axis=0)).pvalue > 1e-3
     assert np.array_equal(corrupt_from_bank(keys[0], image, bank), out[0])  # alone, outside jit
+
+
+def test_the_same_in_a_scan_and_over_devices() -> None:
+    bank = make_mask_bank(jax.random.key(0), (SIDE, SIDE), PatchSpec(4), "context_restoration", size=3)
+    keys, images = (
+        jax.random.split(jax.random.key(1), 4),
+        jnp.stack([picture((SIDE, SIDE), 1, "float32", i) for i in range(4)]),
+    )
+    alone = np.stack([corrupt_from_bank(key, image, bank) for key, image in zip(keys, images, strict=True)])
+
+    def corrupt(key, image):
+        return corrupt_from_bank(key, image, bank)
+
+    assert np.array_equal(jax.lax.map(lambda pair: corrupt(*pair), (keys, images)), alone)
+    spread = PartitionSpec("data")
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    sharded = jax.shard_map(jax.vmap(corrupt), mesh=mesh, in_specs=(spread, spread), out_specs=spread)
+    assert np.array_equal(jax.jit(sharded)(keys, images), alone)
+    two = len(mesh.devices)
+    mapped = jax.pmap(jax.vmap(corrupt), devices=list(mesh.devices))(
+        keys.reshape(two, -1), images.reshape(two, -1, *images.shape[1:])
+    )
+    assert np.array_equal(mapped.reshape(alone.shape), alone)
 
 
 def test_the_masks_of_a_bank_differ_and_cover_the_fraction(bank) -> None:
