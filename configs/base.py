@@ -106,7 +106,7 @@ def get_config() -> ConfigDict:
     c.evaluate.batch_size = 16  # slices per step of validation and evaluation
     c.evaluate.threshold = 0.5  # a pixel belongs to a class when its sigmoid reaches this
     c.evaluate.inpainting_examples = 6  # test slices kept as original / corrupted / restored pictures
-    c.evaluate.corruption_gallery = True  # show one training slice corrupted in all 16 ways; takes some seconds
+    c.evaluate.corruption_gallery = True  # show one training slice corrupted in all 16 ways; takes 10 to 20 s
 
     c.statistics = ConfigDict()
     c.statistics.alpha = 0.05  # type-1 error of the one-sided tests (paper, section 2.8)

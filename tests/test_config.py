@@ -89,6 +89,8 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
         ({"finetune__max_steps": 0}, ("config.finetune.max_steps", "cosine")),
         ({"data__slice_axis": "transverse"}, ("slice_axis", '"axial"')),
         ({"data__format": "msd"}, ("config.data.root", "dataset.json")),
+        ({"data__format": "msd", "stage": "gallery"}, ("config.data.root", "dataset.json")),
+        ({"data__root": "somewhere"}, ("config.data.root", "'somewhere'", "phantom", "format=auto")),
         ({"evaluate__corruption_gallery": "maybe"}, ("config.evaluate.corruption_gallery", "'maybe'", "bool")),
         ({"data__hu_windows": ((0.0, 50.0),)}, ("hu_windows", "width above 0")),
         ({"use_gpu": True}, ("config.use_gpu", "no such setting")),
@@ -100,13 +102,6 @@ def test_wrong_settings_are_refused(settings, parts) -> None:
     message = refused(changed(**settings))
     for part in parts:
         assert part in message
-
-
-def test_only_the_gallery_needs_no_data_set() -> None:
-    config = gallery.get_config()
-    assert cfg.resolve(config, base.get_config()).data.root == ""
-    config.stage = "all"
-    assert "config.data.root" in refused(config)
 
 
 def test_a_missing_setting_is_refused() -> None:

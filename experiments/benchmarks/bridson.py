@@ -112,17 +112,18 @@ def random_patches_plain(
 ) -> np.ndarray:
     """Uniform corners int64 (n, 2), one after another until their union covers the fraction of the image.
 
-    With `pairs`, corners 2i and 2i + 1 do not overlap each other and are added together. The area is counted anew
-    after every addition.
+    With `pairs`, corners 2i and 2i + 1 do not overlap each other and are added together.
     """
     height, width = (side - patch_size + 1 for side in image_size)
-    mask, chosen = np.zeros(image_size, bool), []
-    while mask.sum() < area_fraction * mask.size:
+    covered, mask, chosen = 0, np.zeros(image_size, bool), []
+    while covered < area_fraction * mask.size:
         draw = [(generator.integers(height), generator.integers(width)) for _ in range(2 if pairs else 1)]
         if pairs and all(abs(a - b) < patch_size for a, b in zip(*draw, strict=True)):
             continue
         for row, column in draw:
-            mask[row : row + patch_size, column : column + patch_size] = True
+            window = mask[row : row + patch_size, column : column + patch_size]
+            covered += patch_size**2 - window.sum()
+            window[:] = True
         chosen += draw
     return np.array(chosen)
 
@@ -132,8 +133,7 @@ def random_patches(
 ) -> np.ndarray:
     """Uniform corners int64 (n, 2), one after another until their union covers the fraction of the image.
 
-    With `pairs`, corners 2i and 2i + 1 do not overlap each other and are added together. Corners are drawn in blocks,
-    and only what a patch adds is counted.
+    With `pairs`, corners 2i and 2i + 1 do not overlap each other and are added together. Corners are drawn in blocks.
     """
     places = np.array(image_size) - patch_size + 1
     needed = area_fraction * image_size[0] * image_size[1]

@@ -1,5 +1,6 @@
 """Where and with what a benchmark ran, and how to run a part of it on one core."""
 
+import contextlib
 import datetime
 import os
 import platform
@@ -33,7 +34,8 @@ def now() -> str:
 def _bind_to_one_core() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        with contextlib.suppress(OSError):  # not allowed everywhere; the result says how many cores there were
+            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def on_one_core(function: Callable[..., Any], *arguments: Any) -> Any:

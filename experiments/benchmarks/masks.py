@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from experiments.benchmarks import bridson
 from experiments.benchmarks.settings import Settings
@@ -90,7 +89,7 @@ def mask_row(settings: Settings, patch_size: int, batch: int, on_one_core: bool)
         rival = functools.partial(bridson.poisson_disc_patches, generator, size, patch_size, fraction)
         contenders = {**_rivals(rival), "single": _jitted(ours, keys), **contenders}
     timings = interleaved(contenders, settings.rounds, settings.min_round_ms)
-    from_lattice = jax.jit(lambda keys: lax.map(lambda key: poisson_disc.sample(key, size, spec, MASK_TASK)[1], keys))
+    from_lattice = jax.jit(jax.vmap(lambda key: poisson_disc.sample(key, size, spec, MASK_TASK)[1]))
     timed = batch_keys.batches[-settings.rounds * timings["batch"].calls_per_round :]
     return {
         "patch_size": patch_size,

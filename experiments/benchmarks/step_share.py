@@ -40,9 +40,14 @@ def variants(patch_size: int, on_gpu: bool, quick: bool) -> list[Variant]:
         return [Variant(patch_size), Variant(patch_size, masks="bank", sampling="random")]
     if on_gpu:
         sizes = (patch_size, *(size for size in (64, 32, 16, 8) if size != patch_size))
-        return [Variant(size, dtype=dtype, goal=GPU_GOAL) for dtype in ("float32", "bfloat16") for size in sizes]
+        goals = [Variant(size, dtype=dtype, goal=GPU_GOAL) for dtype in ("float32", "bfloat16") for size in sizes]
+        return [*goals, *_others(patch_size), Variant(8, sampling="random")]
+    return [Variant(patch_size, goal=CPU_GOAL), *_others(patch_size)]
+
+
+def _others(patch_size: int) -> list[Variant]:
+    """What has no goal: the other tasks and samplings, and banks."""
     return [
-        Variant(patch_size, goal=CPU_GOAL),
         Variant(patch_size, sampling="random"),
         Variant(patch_size, task="context_prediction"),
         Variant(patch_size, task="context_prediction", sampling="random"),

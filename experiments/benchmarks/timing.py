@@ -1,5 +1,6 @@
 """Side-by-side timing: every contender takes its turn in every round, so that a noisy machine disturbs all alike."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,11 +84,14 @@ def left_out(whole: Timing, without: Timing) -> dict[str, float]:
     """What a part costs, from timing the whole and the whole without it in the same rounds.
 
     difference_*_ms: of the rounds' paired differences. share: median difference over the median of the whole;
-    share_p10 and share_p90: percentiles of difference over whole, round by round.
+    share_low and share_high: the same with the ends of the 95 % interval of the median difference (order statistics).
     """
-    pairs = list(zip(whole.samples_ms, without.samples_ms, strict=True))
-    differences = [one - other for one, other in pairs]
-    shares = spread([(one - other) / one for one, other in pairs], "share_{}")
+    differences = sorted(one - other for one, other in zip(whole.samples_ms, without.samples_ms, strict=True))
+    outside = max(0, math.floor(len(differences) / 2 - 0.98 * len(differences) ** 0.5))  # on either side
     result = spread(differences, "difference_{}_ms")
-    result["share"] = result["difference_median_ms"] / whole.median_ms
-    return {**result, "share_p10": shares["share_p10"], "share_p90": shares["share_p90"]}
+    shares = {
+        "share": result["difference_median_ms"],
+        "share_low": differences[outside],
+        "share_high": differences[-1 - outside],
+    }
+    return {**result, **{name: value / whole.median_ms for name, value in shares.items()}}

@@ -174,8 +174,12 @@ def check_together(v: dict[str, Any]) -> None:
                 f"config.{phase}.warmup_steps: got {v[f'{phase}.warmup_steps']}, expected fewer than "
                 f"config.{phase}.max_steps={v[f'{phase}.max_steps']}; lower one or raise the other"
             )
-    # the gallery has a generated knee to show when there is no data set
-    if v["data.format"] != "phantom" and not v["data.root"] and v["stage"] != "gallery":
+    if v["data.format"] == "phantom" and v["data.root"]:
+        raise InputError(
+            f'config.data.root: got {v["data.root"]!r} with config.data.format="phantom", which reads no files; add '
+            "--config.data.format=auto, or leave the root out"
+        )
+    if v["data.format"] != "phantom" and not v["data.root"]:
         raise InputError(
             'config.data.root: got "", expected the folder that holds dataset.json; add --config.data.root=<folder>'
         )

@@ -50,7 +50,10 @@ def check_same_study(workdir: Path, config: ConfigDict) -> None:
     before, now = study_settings(load(path)), study_settings(config)
     differing = [name for name in {**now, **before} if before.get(name, "missing") != now.get(name, "missing")]
     if differing:
-        listed = ", ".join(f"{name} ({before.get(name)!r} there, {now.get(name)!r} now)" for name in differing[:5])
+        values = [[repr(v[name]) if name in v else "no such setting" for v in (before, now)] for name in differing[:5]]
+        listed = ", ".join(
+            f"{name} ({was} there, {is_} now)" for name, (was, is_) in zip(differing, values, strict=False)
+        )
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise InputError(
             f"{workdir} holds a different study: {listed}{more}; use another --workdir, or the settings of {path}"

@@ -71,7 +71,10 @@ def corruption_gallery(g: Gallery) -> Drawing:
     first = panel(_GAP, (height - _ORIGINAL * side * ratio) / 2, _ORIGINAL * side)
     _fill(first, g.original, low, high)
     _title(first, "original")
-    note = f"{percent(g.area_fraction)} of the area\nis corrupted" + ";\nframed: the\nconfigured setting" * g.shows_own
+    note = (
+        f"{g.scan}, slice {g.slice_index}\nat least {percent(g.area_fraction)} of\nthe area corrupted;\n"
+        "zero is mean grey" + ";\nframed: the\nconfigured setting" * g.shows_own
+    )
     _write(first, note, (0.5, -0.04), ha="center", va="top", color=MUTED)
     for row, (task, sampling) in enumerate(g.rows):
         for column, patch_size in enumerate(g.patch_sizes):

@@ -30,14 +30,13 @@ ROWS: tuple[tuple[Task, Sampling], ...] = (
 def draw_gallery(config: ConfigDict, workdir: Path, console: Console) -> None:
     """Stage "gallery": gallery.npz and figures/corruption_gallery of the first scan, the only one that is read."""
     data = config.data
-    if data.format != "phantom" and not data.root:
-        console.print("note: no --config.data.root given, so the picture shows a generated knee", soft_wrap=True)
     dataset = open_dataset(
-        format=data.format if data.root else "phantom",
+        format=data.format,
         root=data.root,
         geometry_tolerance_mm=data.geometry_tolerance_mm,
         phantom=data.phantom.to_dict(),
     )
+    workdir.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is found out before the work
     first = sorted(dataset.entries, key=lambda entry: entry.scan_id)[:1]
     preprocessing = Preprocessing(data.modality, data.slice_axis, data.image_size, data.channels, data.hu_windows)
     write_gallery(config, build_source(dataset, first, preprocessing), workdir, console)
