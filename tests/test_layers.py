@@ -120,7 +120,7 @@ def heavy_imports(module: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.parametrize("room", ["config", "data", "errors", "files", "metrics", "report", "statistics"])
+@pytest.mark.parametrize("room", ["config", "data", "errors", "files", "metrics", "report", "statistics", "versions"])
 def test_no_jax(room: str) -> None:
     assert heavy_imports(f"{PACKAGE}.{room}") == "[]"
 

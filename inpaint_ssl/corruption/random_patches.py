@@ -146,7 +146,7 @@ def make_plan(image_size: tuple[int, int], spec: PatchSpec, task: Task) -> _Plan
         if not expected_draws and uncovered <= 1 - spec.area_fraction:
             expected_draws = n_draws
         # Eight standard deviations where draws are many and small, else six of an upper estimate (every draw varies by
-        # all it can add); simulations agree, see BUILD_NOTES.md.
+        # all it can add); BUILD_NOTES.md tells how simulations compare.
         deviations = min(6 * one_draw * n_draws**0.5, 4.8 * one_draw**1.5 * n_draws)
         if uncovered * (1 + deviations) <= 1 - spec.area_fraction:
             break
