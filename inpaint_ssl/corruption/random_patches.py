@@ -4,6 +4,7 @@
 the first draw that covers it, and the number of draws is the smallest one below which enough pixels lie.
 """
 
+import bisect
 import dataclasses
 import functools
 import math
@@ -138,19 +139,25 @@ def make_plan(image_size: tuple[int, int], spec: PatchSpec, task: Task) -> _Plan
     height, width = image_size
     size, pairs = spec.patch_size, task == "context_restoration"
     needed = ceil(spec.area_fraction * height * width)
-    miss = 1.0 - _hit_probability(image_size, size, pairs)
+    # Large images have few different probabilities: those of the border and one for all the rest.
+    miss, pixels = np.unique(np.round(1.0 - _hit_probability(image_size, size, pairs), 14), return_counts=True)
+
+    def uncovered(n: int) -> float:
+        return float(miss**n @ pixels) / (height * width)
+
+    enough = 1
+    while uncovered(enough) > 1 - spec.area_fraction:
+        enough *= 2
+    expected_draws = bisect.bisect_left(range(enough + 1), True, key=lambda n: uncovered(n) <= 1 - spec.area_fraction)
     one_draw = (2 if pairs else 1) * size**2 / (height * width)
-    n_draws, expected_draws = 1, 0
+    # Eight standard deviations where draws are many and small, else six of an upper estimate (every draw varies by all
+    # it can add); BUILD_NOTES.md tells how simulations compare.
+    n_draws = expected_draws
     while True:
-        uncovered = np.mean(miss**n_draws)
-        if not expected_draws and uncovered <= 1 - spec.area_fraction:
-            expected_draws = n_draws
-        # Eight standard deviations where draws are many and small, else six of an upper estimate (every draw varies by
-        # all it can add); BUILD_NOTES.md tells how simulations compare.
         deviations = min(6 * one_draw * n_draws**0.5, 4.8 * one_draw**1.5 * n_draws)
-        if uncovered * (1 + deviations) <= 1 - spec.area_fraction:
+        if uncovered(n_draws) * (1 + deviations) <= 1 - spec.area_fraction:
             break
-        n_draws += 1 + (n_draws // 64 if expected_draws else 0)
+        n_draws += 1 + n_draws // 64
     tiles = _tiling(image_size, size, pairs)
     mask = np.zeros(image_size, bool)
     n_fallback = covered = 0

@@ -72,6 +72,8 @@ def test_paper_settings_never_use_the_lattice(patch_size):
     corners, lattice_uses = corners_and_lattice_uses(2000, patch_size)
     assert corners.shape == (2000, (256 // patch_size) ** 2, 2)
     assert lattice_uses == 0
+    if patch_size == 8:  # exactly K*sqrt(2), patches that touch at a corner, is far enough
+        assert nearest_squared(corners[:50]) == 2 * 8**2
 
 
 def test_lattice_uses_are_counted():
@@ -140,6 +142,23 @@ def test_darts_are_thrown_anew_when_they_leave_no_room(monkeypatch):
     assert 1 <= lattice_uses[1] < 25
 
 
+def test_a_jam_is_cleared_before_darts_are_thrown_anew():
+    """Of 4 columns only the first and last leave room for two patches: half the tries jam, so an eighth of three."""
+    _, uses = corners_and_lattice_uses(1000, 2, task="context_prediction", size=(2, 5), fraction=0.8)
+    assert abs(uses / 1000 - 0.125) < 0.04
+
+
+def test_darts_are_ordered_by_round(monkeypatch):
+    monkeypatch.setattr(poisson_disc, "MAX_ROUNDS", 2)
+    key, accepted_at = jax.random.key(0), []
+    for count in (1, 300):  # one round suffices, two do not
+        accepted_at.append(np.asarray(jax.jit(lambda k: poisson_disc.throw_darts(k, (128, 128), 8, count)[1])(key)))  # noqa: B023
+    first, both = accepted_at
+    earlier = first < 2**32 - 1
+    assert earlier.sum() < (both < 2**32 - 1).sum()
+    assert both[earlier].max() < both[~earlier].min()
+
+
 def test_every_pixel_is_reached_and_regions_are_alike():
     size, patch = (40, 48), 8
     corners = np.asarray(many(3000, size, PatchSpec(patch)).corners)
@@ -183,7 +202,7 @@ def pair_statistics(corners, patch_size):
 
 @pytest.mark.parametrize(
     ("size", "patch_size", "fraction", "n"),
-    [((128, 128), 16, 0.25, 6000), ((128, 128), 16, 0.1, 6000), ((72, 50), 8, 0.2, 4000)],
+    [((128, 128), 16, 0.25, 6000), ((128, 128), 16, 0.1, 6000), ((71, 23), 8, 0.15, 4000)],
 )
 def test_coverage_distances_and_directions_are_those_of_dart_throwing(size, patch_size, fraction, n):
     spec = PatchSpec(patch_size, area_fraction=fraction)

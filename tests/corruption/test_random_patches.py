@@ -127,6 +127,15 @@ def test_hit_probability_is_the_share_of_draws_that_hit():
         assert np.abs(hits / n - expected).max() < 5 * 0.5 / n**0.5
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_plans_of_large_images_and_small_patches_are_quick_to_make(task):
+    """Minutes when every draw is tried and every pixel counted; the timeout tells."""
+    plan = random_patches.make_plan((1024, 1024), PatchSpec(2, "random", 0.25), task)
+    per_draw = 2 if task == "context_restoration" else 1
+    assert plan.expected_draws == pytest.approx(np.log(0.75) / np.log(1 - per_draw * 4 / 1024**2), rel=1e-3)
+    assert plan.n_draws > plan.expected_draws
+
+
 def test_plan_is_immutable():
     plan = random_patches.make_plan((32, 32), PatchSpec(4, "random"), "context_prediction")
     with pytest.raises(dataclasses.FrozenInstanceError):
