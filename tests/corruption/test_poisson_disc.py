@@ -80,6 +80,21 @@ def test_lattice_uses_are_counted():
     assert corners_and_lattice_uses(50, 8, size=(64, 64), fraction=0.38)[1] > 25
 
 
+def test_patches_come_in_random_order():
+    """Wherever the dart that was accepted first ends up, every place is alike; pairs to swap are neighbours in order."""
+    size, spec = (64, 64), PatchSpec(16)
+    keys = jax.random.split(jax.random.key(8), 2000)
+
+    def place(key):
+        corners, accepted_at = poisson_disc.throw_darts(jax.random.split(key)[0], size, 16, 4)
+        found = poisson_disc.sample(key, size, spec, "context_restoration")[0].corners
+        return jnp.all(found == corners[jnp.argmin(accepted_at)], axis=1)
+
+    places = np.asarray(jax.jit(lambda keys: jax.lax.map(place, keys))(keys))
+    assert (places.sum(axis=1) == 1).all()
+    assert stats.chisquare(places.sum(axis=0)).pvalue > 1e-3
+
+
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 def test_hundred_thousand_masks_at_each_paper_setting(keep_summary):
