@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import numbers
 
 import jax
 import jax.numpy as jnp
@@ -43,8 +44,8 @@ def make_mask_bank(
             f"image size is {height} x {width}, expected a square one: a bank turns its masks by 90 degrees; use fresh "
             "masks or square images"
         )
-    if size < 1:
-        raise InputError(f"size of the mask bank is {size}, expected 1 or more")
+    if not isinstance(size, numbers.Integral) or size < 1:
+        raise InputError(f"size of the mask bank is {size!r}, expected a whole number >= 1")
     return MaskBank(_draw(key, (height, width), spec, task, size), (height, width), spec, task)
 
 

@@ -5,7 +5,7 @@ darts fly at once. Cells have the side K of a patch, so that the radius K*sqrt(2
 cell. In each round every cell throws one dart, and a random priority puts the darts of a round in order. Priorities are
 resolved in two passes: a dart is accepted if no dart of better priority that is still in play is too near; darts near
 an accepted one leave the play. What two passes leave undecided (few darts) is thrown away. Patches are taken in the
-order of acceptance, so that they lie as those of dart throwing one by one lie, at any density.
+order of acceptance, so that they lie nearly as those of dart throwing one by one (BUILD_NOTES.md says how nearly).
 
 Centres differ from corners by a constant, so all distances are taken between corners, exactly, in whole pixels.
 """
@@ -25,9 +25,9 @@ from inpaint_ssl.corruption.spec import (
     uniform_below,
 )
 
-# The paper's settings need 2 rounds, with patches of 64 x 64 sometimes 8. Once in 30,000 masks the first of 16 such
-# patches leave no room for the others: then all darts are thrown anew. A denser demand ends with the lattice.
-ROUNDS_OF_A_TRY = 32
+# The paper's settings need 2 or 3 rounds, with patches of 64 x 64 now and then 20. Once in 30,000 masks the first of 16
+# such patches leave no room for the others: then all darts are thrown anew. A denser demand ends with the lattice.
+ROUNDS_OF_A_TRY = 31  # five bits below the 31 of _NEVER, so that no dart is ever taken for none
 MAX_ROUNDS = 3 * ROUNDS_OF_A_TRY
 _PASSES = 2
 _NEVER = np.uint32(2**32 - 1)

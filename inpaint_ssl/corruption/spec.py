@@ -50,6 +50,8 @@ class PatchSpec:
             raise InputError(f'sampling is {self.sampling!r}, expected "poisson_disc" or "random"')
         if not isinstance(fraction, numbers.Real) or not 0.0 < fraction < 1.0:
             raise InputError(f"area_fraction is {fraction!r}, expected a number inside (0, 1)")
+        object.__setattr__(self, "patch_size", int(size))  # NumPy's short numbers would overflow
+        object.__setattr__(self, "area_fraction", float(fraction))
 
     def check(self, image_size: tuple[int, int], task: str = "context_prediction") -> None:
         """Raise InputError if this spec cannot corrupt every image of image_size = (height, width) in pixels.
@@ -68,7 +70,7 @@ class PatchSpec:
             raise InputError(f"image of {height} x {width} pixels holds no two patches to swap: use a larger image")
         if self.patch_size > largest:
             room = "two patches side by side" if task == "context_restoration" else "the patch"
-            raise InputError(f"{got}, expected room for {room}: use patch_size <= {largest} or larger images")
+            raise InputError(f"{got}, expected room for {room}: {_remedy(image_size, self, task)} or larger images")
         if self.sampling == "random":
             if self.area_fraction > MAX_RANDOM_FRACTION:
                 raise InputError(
@@ -119,17 +121,29 @@ def largest_patch(image_size: tuple[int, int], task: str) -> int:
     return min(fits, max(image_size) // 2) if task == "context_restoration" else fits
 
 
+def _is_feasible(image_size: tuple[int, int], spec: PatchSpec, task: str) -> bool:
+    if spec.patch_size > largest_patch(image_size, task):
+        return False
+    if spec.sampling == "random":
+        return spec.area_fraction <= MAX_RANDOM_FRACTION
+    return patch_count(image_size, spec, task) <= math.prod(lattice_shape(image_size, spec.patch_size))
+
+
 def _remedy(image_size: tuple[int, int], spec: PatchSpec, task: str) -> str:
-    """The largest area fraction at this patch size, and the largest patch size at this area fraction."""
+    """The largest area fraction at this patch size, the largest patch size at this fraction, the other sampling."""
     advice = []
-    rows, columns = lattice_shape(image_size, spec.patch_size)
-    count = rows * columns - (rows * columns % 2 if task == "context_restoration" else 0)
-    share = math.floor(1e4 * count * spec.patch_size**2 / (image_size[0] * image_size[1])) / 1e4
-    if share > 0:
-        advice.append(f"area_fraction <= {share}")
-    for size in range(spec.patch_size - 1, 0, -1):
-        smaller = dataclasses.replace(spec, patch_size=size)
-        if patch_count(image_size, smaller, task) <= math.prod(lattice_shape(image_size, size)):
-            advice.append(f"patch_size <= {size}")
-            break
-    return "use " + " or ".join([*advice, 'sampling = "random"'])
+    largest = largest_patch(image_size, task)
+    if spec.sampling == "poisson_disc" and spec.patch_size <= largest:
+        rows, columns = lattice_shape(image_size, spec.patch_size)
+        count = rows * columns - (rows * columns % 2 if task == "context_restoration" else 0)
+        share = math.floor(1e4 * count * spec.patch_size**2 / (image_size[0] * image_size[1])) / 1e4
+        if share > 0:
+            advice.append(f"area_fraction <= {share}")
+    # Not every smaller patch will do: the rows of a lattice come in whole numbers.
+    others = (dataclasses.replace(spec, patch_size=size) for size in range(largest, 0, -1))
+    fitting = next((other for other in others if _is_feasible(image_size, other, task)), None)
+    if fitting is not None:
+        advice.append(f"patch_size = {fitting.patch_size}")
+    if _is_feasible(image_size, dataclasses.replace(spec, sampling="random"), task):
+        advice.append('sampling = "random"')
+    return "use " + " or ".join(advice or ["a smaller area_fraction"])

@@ -42,6 +42,8 @@ def departures(config: ConfigDict, base: ConfigDict) -> list[str]:
     """Where method settings differ from the paper's, which are the defaults of configs/base.py, and our own choices."""
     values, defaults, found = flatten(config), flatten(base), []
     not_compared = {"corruption.bank_seed", *(name for name, _, _ in OWN_CHOICES)}
+    if config.corruption.masks == "fresh":
+        not_compared |= {name for name in values if name.startswith("corruption.bank_")}
     for name, value in values.items():
         is_method = name.split(".")[0] in METHOD_SECTIONS or name in METHOD_KEYS
         if is_method and name not in not_compared and value != defaults[name]:

@@ -115,7 +115,7 @@ def test_refused() -> None:
     key, spec = jax.random.key(0), PatchSpec(4)
     with pytest.raises(InputError, match=r"24 x 32, expected a square one.*fresh"):
         make_mask_bank(key, (24, 32), spec, "context_prediction")
-    with pytest.raises(InputError, match="size of the mask bank is 0, expected 1"):
+    with pytest.raises(InputError, match="size of the mask bank is 0, expected a whole"):
         make_mask_bank(key, (24, 24), spec, "context_prediction", size=0)
     with pytest.raises(InputError, match="patch_size 20"):
         make_mask_bank(key, (24, 24), PatchSpec(20), "context_restoration")

@@ -1,6 +1,8 @@
 """The static description of the patches: what it refuses, and what its advice is worth."""
 
+import contextlib
 import dataclasses
+import itertools
 import re
 
 import jax
@@ -81,9 +83,11 @@ def test_decimal_fraction_is_not_rounded_up():
     ],
 )
 def test_patch_larger_than_the_image_names_the_largest(sampling, size, patch_size, task, largest):
-    with pytest.raises(InputError, match=f"patch_size {patch_size} .*{size[0]} x {size[1]}.*patch_size <= {largest} "):
+    with pytest.raises(InputError, match=f"patch_size {patch_size} .*{size[0]} x {size[1]}") as caught:
         PatchSpec(patch_size, sampling, 0.01).check(size, task)
-    PatchSpec(largest, "random", 0.01).check(size, task)
+    advised = int(re.findall(r"patch_size = (\d+)", str(caught.value))[0])
+    assert advised == largest or (sampling == "poisson_disc" and advised < largest)
+    PatchSpec(advised, sampling, 0.01).check(size, task)
 
 
 def test_random_sampling_is_accepted_up_to_three_quarters():
@@ -105,7 +109,7 @@ def test_poisson_disc_needs_the_lattice_not_the_packing():
 def test_advice_is_the_largest_that_passes(size, patch_size, fraction, task):
     with pytest.raises(InputError) as caught:
         PatchSpec(patch_size, area_fraction=fraction).check(size, task)
-    advised = dict(re.findall(r"(\w+) <= ([\d.]+\d|\d)", str(caught.value)))
+    advised = dict(re.findall(r"(\w+) <?= ([\d.]+\d|\d)", str(caught.value)))
     assert advised
     if "area_fraction" in advised:
         share = float(advised["area_fraction"])
@@ -115,8 +119,35 @@ def test_advice_is_the_largest_that_passes(size, patch_size, fraction, task):
     if "patch_size" in advised:
         largest = int(advised["patch_size"])
         PatchSpec(largest, area_fraction=fraction).check(size, task)
-        with pytest.raises(InputError):
-            PatchSpec(largest + 1, area_fraction=fraction).check(size, task)
+        for larger in range(largest + 1, max(size)):
+            with pytest.raises(InputError):
+                PatchSpec(larger, area_fraction=fraction).check(size, task)
+
+
+def test_advice_is_never_refused():
+    for size, patch_size, fraction in [
+        ((64, 64), 3, 0.4),
+        ((64, 64), 40, 0.25),
+        ((64, 64), 2, 0.8),
+        ((33, 20), 25, 0.8),
+    ]:
+        for task, sampling in itertools.product(TASKS, ("poisson_disc", "random")):
+            with contextlib.suppress(InputError):
+                PatchSpec(patch_size, sampling, fraction).check(size, task)
+                continue
+            with pytest.raises(InputError) as caught:
+                PatchSpec(patch_size, sampling, fraction).check(size, task)
+            message = str(caught.value)
+            for advised in re.findall(r"patch_size = (\d+)", message):
+                PatchSpec(int(advised), sampling, fraction).check(size, task)
+            if "sampling = " in message:
+                PatchSpec(patch_size, "random", fraction).check(size, task)
+
+
+def test_numbers_of_numpy():
+    spec = PatchSpec(np.uint8(16), "poisson_disc", np.float32(0.25))
+    assert spec == PatchSpec(16) and type(spec.patch_size) is int
+    spec.check((512, 512))
 
 
 def test_other_task_and_empty_image():

@@ -81,7 +81,7 @@ def test_lattice_uses_are_counted():
 
 
 def test_patches_come_in_random_order():
-    """Wherever the dart that was accepted first ends up, every place is alike; pairs to swap are neighbours in order."""
+    """Wherever the dart accepted first ends up, every place is alike; pairs to swap are neighbours in this order."""
     size, spec = (64, 64), PatchSpec(16)
     keys = jax.random.split(jax.random.key(8), 2000)
 
@@ -161,6 +161,12 @@ def test_a_jam_is_cleared_before_darts_are_thrown_anew():
     """Of 4 columns only the first and last leave room for two patches: half the tries jam, so an eighth of three."""
     _, uses = corners_and_lattice_uses(1000, 2, task="context_prediction", size=(2, 5), fraction=0.8)
     assert abs(uses / 1000 - 0.125) < 0.04
+
+
+def test_the_last_round_is_not_taken_for_no_dart():
+    number = np.full(5000, 2**32 - 1, np.uint32)
+    number[4000] = ((poisson_disc.ROUNDS_OF_A_TRY - 1) << 27) | (2**27 - 1)
+    assert poisson_disc._ascending(jnp.asarray(number))[0] == 4000
 
 
 def test_darts_are_ordered_by_round(monkeypatch):
