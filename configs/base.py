@@ -12,12 +12,14 @@ def _training() -> ConfigDict:
     c = ConfigDict()
     c.batch_size = 9  # slices per step
     c.learning_rate = 1e-3  # initial (epoch_decay, constant) or peak (cosine) learning rate of Adam
-    c.schedule = "epoch_decay"  # "epoch_decay" (the paper's) | "cosine" (over max_steps, to 0) | "constant"
-    c.decay_factor = 0.9  # epoch_decay: the learning rate is multiplied by this ...
-    c.decay_every_epochs = 2  # ... every so many epochs
-    c.learning_rate_floor = 1e-8  # epoch_decay never goes below this
+    c.schedule = "epoch_decay"  # "epoch_decay" (the paper's) | "step_decay" | "cosine" (over max_steps, to 0) | "constant"
+    c.decay_factor = 0.9  # epoch_decay, step_decay: the learning rate is multiplied by this ...
+    c.decay_every_epochs = 2  # ... every so many epochs (epoch_decay)
+    c.decay_every_steps = 500  # ... every so many steps (step_decay)
+    c.learning_rate_floor = 1e-8  # epoch_decay and step_decay never go below this
     c.warmup_steps = 0  # cosine: steps of linear warm-up from 0
-    c.max_epochs = 500  # passes over the training slices; 0 = no limit
+    c.min_steps_per_epoch = 0  # small sets are passed through several times, whole, until an epoch has so many steps
+    c.max_epochs = 500  # epochs (passes over the training slices, see min_steps_per_epoch); 0 = no limit
     c.max_steps = 0  # steps; 0 = no limit (cosine needs a limit)
     c.validate_every_steps = 0  # steps between validations; 0 = once an epoch
     c.adam_b1 = 0.99
@@ -56,6 +58,10 @@ def get_config() -> ConfigDict:
     c.data.hu_windows = ((400.0, 50.0), (1800.0, 40.0), (500.0, 50.0))  # CT: (width, level) in HU of each channel
     c.data.geometry_tolerance_mm = 0.1  # largest distance between the corners of image and label grids
     c.data.use_unlabelled = True  # pretrain on imagesUl / imagesTs too
+    c.data.device_memory_fraction = 0.5  # share of a device's memory for training slices; larger sets are streamed to it
+    c.data.device_dtype = "float32"  # of images on the device: "float32" | "bfloat16" | "float16"; masks are uint8
+    c.data.stream_threads = 2  # threads that assemble batches when the training set is streamed
+    c.data.stream_prefetch = 4  # batches assembled ahead of their use
 
     c.data.phantom = ConfigDict()  # generated knee phantom, two qDESS echoes
     c.data.phantom.subjects = 40  # number of labelled subjects
@@ -90,7 +96,9 @@ def get_config() -> ConfigDict:
     c.model = ConfigDict()
     c.model.filters = (32, 64, 128, 256, 512)  # channels of each level of the U-Net, top to bottom
     c.model.groups = 16  # groups of every GroupNorm; divides every entry of filters
-    c.model.dtype = "float32"  # of the convolutions: "float32" | "bfloat16"; parameters and losses stay float32
+    c.model.dtype = "auto"  # of the convolutions: "float32" | "bfloat16" | "auto" (bfloat16 on a GPU, float32 on a CPU);
+    # parameters, losses and the statistics of GroupNorm stay float32
+    c.model.conv_gradients = "auto"  # "derived" (by jax) | "canonical" (NHWC / HWIO) | "auto" (measured, per layer)
 
     c.pretrain = _training()
     c.pretrain.early_stopping_patience = 4
@@ -111,5 +119,23 @@ def get_config() -> ConfigDict:
     c.statistics = ConfigDict()
     c.statistics.alpha = 0.05  # type-1 error of the one-sided tests (paper, section 2.8)
 
+    # How training runs, not what is trained: results agree to rounding, and a study may go on with other values.
+    c.engine = ConfigDict()
+    c.engine.seeds = "auto"  # several seeds: "in_turn" (step by step) | "unroll" (one program) | "vmap" | "devices" (each
+    # device some) | "auto": in_turn on a CPU, vmap on a GPU
+    c.engine.driver = "jit"  # "jit" (sharded batches) | "shard_map" | "pmap"
+    c.engine.devices = 0  # number of devices that share a batch; 0 = all
+    c.engine.steps_per_call = 0  # training steps in one compiled call; 0 = 1 on a CPU, 10 on a GPU
+    c.engine.checkpoint_every_steps = 0  # besides those at every validation; 0 = none
+    c.engine.async_checkpoints = "auto"  # "on" | "off" | "auto": on a GPU, where training goes on during a save
+    c.engine.compilation_cache = "auto"  # "auto" (in the user's cache folder) | "off" | a folder
+
+    c.distributed = ConfigDict()  # several processes, on one machine or many; SLURM and Open MPI are recognised
+    c.distributed.coordinator = ""  # address:port of process 0; "" = one process, or as SLURM or Open MPI say
+    c.distributed.processes = 0  # number of processes
+    c.distributed.process = 0  # index of this one
+
+    c.deterministic = False  # GPU: the same bits in every run, at some cost; a CPU gives them anyway
+    c.profile = False  # write a trace of steps 10 to 20 of every run for the JAX profiler (Perfetto, TensorBoard)
     c.log_every_steps = 25  # training steps between two rows of metrics.csv
     return c

@@ -9,8 +9,11 @@ from inpaint_ssl.config.resolve import as_tuple, flatten
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
 
-# may differ when a study is continued
-NOT_PART_OF_THE_STUDY = ("stage", "log_every_steps", "evaluate.corruption_gallery")
+# may differ when a study is continued: what is run and how, not what is studied; a dot at the end names a section
+NOT_PART_OF_THE_STUDY = (
+    *("stage", "log_every_steps", "profile", "deterministic", "evaluate.corruption_gallery", "engine.", "distributed."),
+    *("data.device_memory_fraction", "data.stream_threads", "data.stream_prefetch"),
+)
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
@@ -34,7 +37,11 @@ def _tuples(value: Any) -> Any:
 
 def study_settings(config: ConfigDict) -> dict[str, Any]:
     """The settings that define a study, flat: everything but NOT_PART_OF_THE_STUDY."""
-    return {name: value for name, value in flatten(config).items() if name not in NOT_PART_OF_THE_STUDY}
+    return {
+        name: value
+        for name, value in flatten(config).items()
+        if name not in NOT_PART_OF_THE_STUDY and f"{name.partition('.')[0]}." not in NOT_PART_OF_THE_STUDY
+    }
 
 
 def fingerprint(config: ConfigDict) -> str:
