@@ -3,7 +3,9 @@
 Mask generation, patch swapping, one-hot classes and Dice all run inside the step, on the device.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,19 +61,32 @@ def segmentation_loss(model: UNet, membership: Bool[AnyArray, "256 k"]) -> LossF
     return loss
 
 
+def keep_where(condition: jax.Array, new: Any, old: Any) -> Any:
+    """`new` where the scalar `condition` holds, else `old`: trees of one structure."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
 def make_train_step(
     loss: LossFunction, optimizer: optax.GradientTransformation, *, axis_name: str | None = None
 ) -> TrainStep:
-    """(state, batch, key) -> (state, {"loss"}); with `axis_name`, of the global batch."""
+    """(state, batch, key) -> (state, {"loss", "gradient_norm", "finite"}); with `axis_name`, of the global batch.
+
+    A step whose loss or gradient is not finite leaves the state as it was, and says so by `finite`.
+    """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         value, gradients = jax.value_and_grad(loss)(state.params, batch, key, state.step, axis_name)
         if axis_name is not None:
             # The loss is a global sum, whose transpose sums over devices once more: the mean is the exact gradient.
             gradients = jax.lax.pmean(gradients, axis_name)
+        finite = functools.reduce(
+            jnp.logical_and, (jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)), jnp.isfinite(value)
+        )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(params=params, opt_state=opt_state, step=state.step + 1), {"loss": value}
+        moved = TrainState(params=params, opt_state=opt_state, step=state.step + 1)
+        metrics = {"loss": value, "gradient_norm": optax.global_norm(gradients), "finite": finite}
+        return keep_where(finite, moved, state), metrics
 
     return step
 
