@@ -13,6 +13,7 @@ class OptimSettings:
     schedule: str
     decay_factor: float
     decay_every_epochs: int
+    decay_every_steps: int
     learning_rate_floor: float
     warmup_steps: int
     max_steps: int
@@ -24,13 +25,15 @@ class OptimSettings:
 def make_schedule(settings: OptimSettings, steps_per_epoch: int) -> optax.Schedule:
     """Learning rate as a function of the step.
 
-    epoch_decay is the paper's: times `decay_factor` every `decay_every_epochs`, not below the floor. cosine rises
-    linearly over `warmup_steps`, then falls to 0 at `max_steps`. ValueError for another name.
+    epoch_decay is the paper's: times `decay_factor` every `decay_every_epochs`, not below the floor. step_decay is the
+    same every `decay_every_steps`, whatever the size of the training set. cosine rises linearly over `warmup_steps`,
+    then falls to 0 at `max_steps`. ValueError for another name.
     """
-    if settings.schedule == "epoch_decay":
+    if settings.schedule in ("epoch_decay", "step_decay"):
+        by_epochs = settings.schedule == "epoch_decay"
         return optax.exponential_decay(
             settings.learning_rate,
-            transition_steps=settings.decay_every_epochs * steps_per_epoch,
+            transition_steps=settings.decay_every_epochs * steps_per_epoch if by_epochs else settings.decay_every_steps,
             decay_rate=settings.decay_factor,
             staircase=True,
             end_value=min(settings.learning_rate_floor, settings.learning_rate),
@@ -44,7 +47,7 @@ def make_schedule(settings: OptimSettings, steps_per_epoch: int) -> optax.Schedu
         )
     if settings.schedule == "constant":
         return optax.constant_schedule(settings.learning_rate)
-    raise ValueError(f'schedule is {settings.schedule!r}; expected "epoch_decay", "cosine" or "constant"')
+    raise ValueError(f'schedule is {settings.schedule!r}; expected "epoch_decay", "step_decay", "cosine" or "constant"')
 
 
 def make_optimizer(settings: OptimSettings, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -85,7 +85,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         moved = TrainState(params=params, opt_state=opt_state, step=state.step + 1)
-        metrics = {"loss": value, "gradient_norm": optax.global_norm(gradients), "finite": finite}
+        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradients), "finite": finite}
         return keep_where(finite, moved, state), metrics
 
     return step

@@ -13,6 +13,7 @@ PAPER = OptimSettings(
     schedule="epoch_decay",
     decay_factor=0.9,
     decay_every_epochs=2,
+    decay_every_steps=500,
     learning_rate_floor=1e-8,
     warmup_steps=0,
     max_steps=0,
@@ -27,6 +28,30 @@ def test_paper_schedule_falls_by_a_tenth_every_two_epochs() -> None:
     for step, expected in ((0, 1e-3), (65, 1e-3), (66, 0.9e-3), (131, 0.9e-3), (132, 0.81e-3)):
         assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
     assert float(schedule(66 * 500)) == pytest.approx(1e-8, rel=1e-4)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [1, 33, 5000])
+def test_step_decay_counts_steps_whatever_the_epoch(steps_per_epoch: int) -> None:
+    settings = dataclasses.replace(PAPER, schedule="step_decay", decay_every_steps=7, learning_rate_floor=0.65e-3)
+    schedule = make_schedule(settings, steps_per_epoch)
+    by_hand = ((0, 1e-3), (6, 1e-3), (7, 0.9e-3), (13, 0.9e-3), (14, 0.81e-3), (21, 0.729e-3), (28, 0.6561e-3))
+    for step, expected in (*by_hand, (34, 0.6561e-3), (35, 0.65e-3), (10**6, 0.65e-3)):
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_floor_above_the_initial_rate_raises_nothing() -> None:
+    for name in ("epoch_decay", "step_decay"):
+        settings = dataclasses.replace(PAPER, schedule=name, learning_rate=1e-5, learning_rate_floor=1e-4)
+        schedule = make_schedule(settings, steps_per_epoch=1)
+        assert [float(schedule(step)) for step in (0, 10, 10**6)] == pytest.approx([1e-5] * 3, rel=1e-5)
+
+
+def test_the_rate_is_exact_after_many_steps() -> None:
+    """Steps beyond 2**24 are no float32: an exponent computed in floats would fall on the wrong side of a border."""
+    settings = dataclasses.replace(PAPER, schedule="step_decay", decay_every_steps=2**24, decay_factor=0.5)
+    schedule = make_schedule(settings, steps_per_epoch=1)
+    assert float(schedule(jnp.int32(2**24 * 3 - 1))) == pytest.approx(0.25e-3, rel=1e-5)
+    assert float(schedule(jnp.int32(2**24 * 3))) == pytest.approx(0.125e-3, rel=1e-5)
 
 
 def test_cosine_with_warmup() -> None:
