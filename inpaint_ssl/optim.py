@@ -1,7 +1,10 @@
 """Adam and its learning-rate schedules (paper, section 6.1.1)."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -29,15 +32,10 @@ def make_schedule(settings: OptimSettings, steps_per_epoch: int) -> optax.Schedu
     same every `decay_every_steps`, whatever the size of the training set. cosine rises linearly over `warmup_steps`,
     then falls to 0 at `max_steps`. ValueError for another name.
     """
-    if settings.schedule in ("epoch_decay", "step_decay"):
-        by_epochs = settings.schedule == "epoch_decay"
-        return optax.exponential_decay(
-            settings.learning_rate,
-            transition_steps=settings.decay_every_epochs * steps_per_epoch if by_epochs else settings.decay_every_steps,
-            decay_rate=settings.decay_factor,
-            staircase=True,
-            end_value=min(settings.learning_rate_floor, settings.learning_rate),
-        )
+    if settings.schedule == "epoch_decay":
+        return _staircase(settings, settings.decay_every_epochs * steps_per_epoch)
+    if settings.schedule == "step_decay":
+        return _staircase(settings, settings.decay_every_steps)
     if settings.schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(
             init_value=0.0 if settings.warmup_steps else settings.learning_rate,
@@ -48,6 +46,21 @@ def make_schedule(settings: OptimSettings, steps_per_epoch: int) -> optax.Schedu
     if settings.schedule == "constant":
         return optax.constant_schedule(settings.learning_rate)
     raise ValueError(f'schedule is {settings.schedule!r}; expected "epoch_decay", "step_decay", "cosine" or "constant"')
+
+
+def _staircase(settings: OptimSettings, every: int) -> optax.Schedule:
+    """Times `decay_factor` every `every` steps, not below the floor (nor raised to it).
+
+    Counted in whole numbers: optax.exponential_decay divides in float32, and compiled for a step it falls one step late
+    at some of the borders.
+    """
+    floor = min(settings.learning_rate_floor, settings.learning_rate)
+
+    def rate(step: Any) -> jax.Array:
+        falls = jnp.asarray(step) // every
+        return jnp.maximum(settings.learning_rate * jnp.power(settings.decay_factor, falls), floor)
+
+    return rate
 
 
 def make_optimizer(settings: OptimSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
