@@ -74,10 +74,23 @@ def _define_config(argv: Sequence[str], saved: Path | None, values: flags.FlagVa
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=list(argv))
 
 
+class _LogFile(logging.FileHandler):
+    """log.txt of a study. What is said before the study's folder is made waits, so that a refused one leaves no trace."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "log.txt", delay=True, encoding="utf-8")
+        self._folder, self._waiting = folder, list[logging.LogRecord]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.append(record)
+        if self._folder.is_dir():
+            while self._waiting:
+                super().emit(self._waiting.pop(0))
+
+
 @contextlib.contextmanager
 def _log_to(workdir: Path) -> Iterator[None]:
-    """log.txt, opened when the first line is written, so that a refused study leaves no trace."""
-    handler = logging.FileHandler(workdir / "log.txt", delay=True, encoding="utf-8")
+    handler = _LogFile(workdir)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("inpaint_ssl")
     logger.setLevel(logging.INFO)

@@ -1,14 +1,39 @@
-"""Batches of one fixed size from a source of slices: the last one is padded, none is dropped."""
+"""Batches of one fixed size from a source of slices: the last one is padded, none is dropped.
 
-from collections.abc import Iterator
-from typing import Any
+They reach the compiled step in one of two ways that give it identical batches: the set lies on the device and a step
+picks its slices by index, or Grain assembles them ahead in threads. What a step gets is called an item.
+"""
 
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from inpaint_ssl.data import SliceSource
-from inpaint_ssl.steps import ValidationStep
-from inpaint_ssl.types import Batch, Params
+from inpaint_ssl.data import ArraySliceSource, SliceSource
+from inpaint_ssl.rng import example_order
+from inpaint_ssl.types import AnyArray, Batch
+
+Fetch = Callable[[Any, Any], Batch]
+
+
+class ResidentSlices(NamedTuple):
+    """A whole source on the device: images (M, H, W, C), labels (M, H, W), example_ids (M,)."""
+
+    images: AnyArray
+    labels: AnyArray
+    example_ids: AnyArray
+
+
+class Picked(NamedTuple):
+    """Which slices of a resident set make a batch; indices int32 and is_real bool, both (..., n)."""
+
+    indices: AnyArray
+    is_real: AnyArray
 
 
 def make_batch(source: SliceSource, indices: np.ndarray, batch_size: int) -> Batch:
@@ -23,13 +48,119 @@ def make_batch(source: SliceSource, indices: np.ndarray, batch_size: int) -> Bat
     )
 
 
-def batches_in_order(source: SliceSource, batch_size: int) -> Iterator[Batch]:
-    """Every slice once, in the order of the source; the last batch padded."""
-    for start in range(0, len(source), batch_size):
-        yield make_batch(source, np.arange(start, min(start + batch_size, len(source))), batch_size)
+def pick(indices: np.ndarray, batch_size: int) -> Picked:
+    """The slices at `indices` of a resident set, padded as make_batch pads."""
+    padded = np.full(batch_size, indices[0], np.int32)
+    padded[: len(indices)] = indices
+    return Picked(padded, np.arange(batch_size) < len(indices))
 
 
-def summed_over(step: ValidationStep, params: Params, source: SliceSource, batch_size: int, key: jax.Array) -> Any:
-    """float64 sums of a validation step's metrics over the whole source, in its order; one fetch at the end."""
-    sums = [step(params, batch, key) for batch in batches_in_order(source, batch_size)]
-    return jax.tree.map(lambda *parts: np.sum(np.asarray(parts, np.float64), axis=0), *jax.device_get(sums))
+def fetch_resident(data: ResidentSlices, item: Picked) -> Batch:
+    """The batch of an item, gathered on the device; images become float32 there."""
+    indices = jnp.asarray(item.indices)
+    images = jnp.asarray(data.images)[indices].astype(jnp.float32)
+    labels, ids = jnp.asarray(data.labels)[indices], jnp.asarray(data.example_ids)[indices]
+    return Batch(images, labels, ids, item.is_real)
+
+
+def fetch_streamed(data: Any, item: Batch) -> Batch:
+    """The item is the batch; its images become float32 on the device."""
+    del data
+    return item._replace(images=jnp.asarray(item.images).astype(jnp.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleOrder:
+    """Which slices each step of a run sees: a function of (seed, stream, step) alone.
+
+    examples: (n,) positions in the source. An epoch passes `passes` times through all of them, each time in a new
+    order, and only its last batch may be short.
+    """
+
+    seed: int
+    stream: str
+    examples: np.ndarray
+    batch_size: int
+    passes: int = 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.examples) * self.passes / self.batch_size)
+
+    def epoch(self, number: int) -> np.ndarray:
+        """(n * passes,) positions in the order in which this epoch visits them."""
+        passes = range(number * self.passes, (number + 1) * self.passes)
+        orders = [example_order(self.seed, self.stream, one, len(self.examples)) for one in passes]
+        return self.examples[np.concatenate(orders)]
+
+    def at(self, step: int) -> np.ndarray:
+        """(batch_size,) or fewer positions of the slices of this step."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        return self.epoch(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def images_until(self, step: int) -> int:
+        """Number of slices, repeats counted, that the steps before `step` saw."""
+        epochs, batches = divmod(step, self.steps_per_epoch)
+        seen = len(self.examples) * self.passes
+        return epochs * seen + min(batches * self.batch_size, seen)
+
+
+def passes_per_epoch(examples: int, batch_size: int, min_steps: int) -> int:
+    """Smallest number of whole passes through `examples` slices that makes an epoch of `min_steps` steps or more."""
+    return max(min_steps - 1, 0) * batch_size // examples + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """How slices of one source reach the device; `data` and items are host values, placed by the caller.
+
+    `assemble(indices, size)` makes an item from positions in the source; it runs in threads when `threads` > 0.
+    """
+
+    data: Any
+    fetch: Fetch
+    assemble: Callable[[np.ndarray, int], Any]
+    count: int
+    threads: int = 0
+    ahead: int = 1
+
+    @property
+    def is_resident(self) -> bool:
+        return self.threads == 0
+
+    def training(self, orders: Sequence[ExampleOrder], steps: range, size: int) -> Iterator[Any]:
+        """One item per step, its leaves (seeds, size, ...); `size` is the batch size, padded to share among devices."""
+        return self._items(steps, lambda step: stack([self.assemble(order.at(step), size) for order in orders]))
+
+    def in_order(self, batch_size: int, size: int) -> Iterator[Any]:
+        """Items, leaves (size, ...), that hold every slice once, in the order of the source."""
+        starts = range(0, self.count, batch_size)
+        last = self.count
+        return self._items(starts, lambda i: self.assemble(np.arange(i, min(i + batch_size, last)), size))
+
+    def _items(self, numbers: range, make: Callable[[int], Any]) -> Iterator[Any]:
+        if self.is_resident:
+            return map(make, numbers)
+        dataset = grain.MapDataset.range(numbers.start, numbers.stop, numbers.step).map(make)
+        return iter(dataset.to_iter_dataset(grain.ReadOptions(self.threads, self.ahead)))
+
+
+def stack(items: Sequence[Any]) -> Any:
+    """Trees of arrays as one tree with a new leading axis."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *items)
+
+
+def resident_feed(source: ArraySliceSource, dtype: Any) -> Feed:
+    """The source as arrays that the caller puts on the device once, images as `dtype`."""
+    data = ResidentSlices(source.images.astype(dtype, copy=False), source.targets, source.example_ids)
+    return Feed(data, fetch_resident, pick, len(source))
+
+
+def streamed_feed(source: SliceSource, dtype: Any, threads: int, ahead: int) -> Feed:
+    """Batches read from the source by `threads` threads, at most `ahead` of them waiting; images as `dtype`."""
+
+    def assemble(indices: np.ndarray, size: int) -> Batch:
+        batch = make_batch(source, indices, size)
+        return batch._replace(images=np.asarray(batch.images).astype(dtype, copy=False))
+
+    return Feed((), fetch_streamed, assemble, len(source), threads, ahead)

@@ -1,5 +1,6 @@
 """Seeds to keys: a random number is a function of (seed, stream name, step, example id), not of device or history."""
 
+import functools
 import zlib
 
 import jax
@@ -18,7 +19,10 @@ def example_keys(key: jax.Array, step: jax.Array | int, example_ids: UInt32[Arra
     return jax.vmap(lambda example: jax.random.fold_in(step_key, example))(jax.numpy.asarray(example_ids))
 
 
+@functools.lru_cache(maxsize=64)  # asked for at every step, and by every thread that assembles batches
 def example_order(seed: int, stream: str, epoch: int, count: int) -> np.ndarray:
     """(count,) int64 permutation in which an epoch visits its examples: a function of (seed, stream, epoch)."""
     generator = np.random.default_rng([seed, zlib.crc32(stream.encode()), epoch])
-    return generator.permutation(count)
+    order = generator.permutation(count)
+    order.flags.writeable = False
+    return order

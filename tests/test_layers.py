@@ -11,11 +11,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "inpaint_ssl"
 LAYERS = (
-    ("errors", "config", "rng", "types", "files", "progress", "qdess", "versions"),
+    (
+        *("errors", "config", "rng", "types", "files", "progress", "qdess", "versions"),
+        *("parallel", "machines", "runtime", "memory", "events", "signals"),
+    ),
     ("data", "corruption", "models", "losses", "metrics", "statistics"),
     ("optim", "steps", "transfer", "checkpoint"),
     ("batches",),
-    ("loop", "evaluate"),
+    ("engine", "evaluate"),
+    ("training",),
     ("report",),
     ("study",),
 )
@@ -74,7 +78,7 @@ def test_every_room_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "complaint"),
     [
-        ("losses.py", "from inpaint_ssl.loop import train", "layer 1 imports layer 4"),
+        ("losses.py", "from inpaint_ssl.training import train", "layer 1 imports layer 5"),
         ("losses.py", "import inpaint_ssl.steps", "layer 1 imports layer 2"),
         ("losses.py", "from inpaint_ssl import metrics", "layer 1 imports layer 1"),
         ("losses.py", "from . import metrics", "layer 1 imports layer 1"),

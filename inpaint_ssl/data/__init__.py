@@ -15,6 +15,7 @@ from inpaint_ssl.data.source import (
     SliceSource,
     build_source,
     example_id,
+    indices_of,
 )
 from inpaint_ssl.data.splits import Splits, load_or_make_splits, make_splits, read_splits, write_splits
 from inpaint_ssl.errors import InputError
@@ -37,6 +38,7 @@ __all__ = [
     "class_map",
     "display",
     "example_id",
+    "indices_of",
     "load_or_make_splits",
     "make_splits",
     "open_dataset",

@@ -100,6 +100,17 @@ class ArraySliceSource:
         return ArraySliceSource(*arrays, tuple(scans))
 
 
+def indices_of(source: SliceSource, scans: Iterable[ScanInfo]) -> np.ndarray:
+    """(n,) int64: where the slices of `scans` lie in `source`, in their order. InputError for a scan it lacks."""
+    first = {scan.scan_id: scan.first for scan in source.scans}
+    wanted = tuple(scans)
+    missing = [scan.scan_id for scan in wanted if scan.scan_id not in first]
+    if missing:
+        raise InputError(f"no scan {missing[0]} ({len(missing)} such) among the {len(first)} to train on")
+    ranges = [np.arange(first[scan.scan_id], first[scan.scan_id] + scan.n_slices) for scan in wanted]
+    return np.concatenate(ranges) if ranges else np.arange(0)
+
+
 def example_id(scan_id: str, slice_index: int) -> int:
     """A stable 32-bit name of a slice: first 4 bytes (big-endian) of BLAKE2b of "scan_id/slice". Never a position."""
     return int.from_bytes(hashlib.blake2b(f"{scan_id}/{slice_index}".encode()).digest()[:4], "big")

@@ -42,6 +42,11 @@ class Cell:
         path = workdir / self.directory / "result.json"
         return read_json(path, "result of a run") if path.exists() else None
 
+    def is_trained(self, workdir: Path, length: dict[str, int]) -> bool:
+        """True when training has ended and was as long as `length` (config.length_of), or stopped early by itself."""
+        result = self.result(workdir)
+        return result is not None and (result["stopped"] == "early_stopping" or result["length"] == length)
+
     def rows(self, workdir: Path) -> list[dict[str, str]]:
         """The evaluation's rows, or [] while there are none."""
         path = workdir / self.directory / self.evaluation_file
@@ -55,6 +60,45 @@ class Cell:
     def is_evaluated(self, workdir: Path) -> bool:
         """True once the evaluation's file is there."""
         return (workdir / self.directory / self.evaluation_file).exists()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that differ in their seed alone and are trained together."""
+
+    cells: tuple[Cell, ...]
+
+    @property
+    def phase(self) -> str:
+        """ "pretrain" or "finetune"."""
+        return self.cells[0].phase
+
+    @property
+    def name(self) -> str:
+        """For a person to read."""
+        return self._with_seeds(self.cells[0].name, "seed ", ", ")
+
+    @property
+    def directory(self) -> str:
+        """Where the checkpoints of all seeds are; of one seed the cell's own folder."""
+        return self._with_seeds(self.cells[0].directory, "seed-", "-")
+
+    def _with_seeds(self, text: str, word: str, between: str) -> str:
+        if len(self.cells) == 1:
+            return text
+        seeds = [str(cell.seed) for cell in self.cells]
+        listed = (
+            between.join(seeds) if len(seeds) <= 8 else f"{seeds[0]}{between}and{between}{len(seeds) - 1}{between}more"
+        )
+        return text.removesuffix(f"{word}{seeds[0]}") + f"{word[:-1]}s{word[-1]}{listed}"
+
+
+def grouped(cells: Sequence[Cell]) -> list[Group]:
+    """The cells by phase, arm, label fraction and draw, in the order in which each first comes up."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.phase, cell.arm, cell.label_fraction, cell.subset_draw), []).append(cell)
+    return [Group(tuple(members)) for members in groups.values()]
 
 
 def pretrain_cells(config: ConfigDict) -> list[Cell]:

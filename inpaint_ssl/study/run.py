@@ -1,17 +1,19 @@
 """Runs the stages of a study; whatever is complete already is left as it is."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from inpaint_ssl.config import check_same_study, to_json
+from inpaint_ssl.config import check_same_study, length_of, to_json
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.report import print_table, write_report
-from inpaint_ssl.study.cells import Cell, finetune_cells, pretrain_cells
+from inpaint_ssl.signals import Stopped
+from inpaint_ssl.study.cells import Cell, Group, finetune_cells, grouped, pretrain_cells
 
 if TYPE_CHECKING:
     from inpaint_ssl.study.training import Trainer
@@ -19,14 +21,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run_study(config: ConfigDict, base: ConfigDict, workdir: Path, console: Console) -> bool:
+def run_study(
+    config: ConfigDict, base: ConfigDict, workdir: Path, console: Console, stop: Callable[[], str] = str
+) -> bool:
     """Run `config.stage` of the study in `workdir`; True when every cell of the stage is complete.
 
     `config` and `base` come from inpaint_ssl.config.resolve and configs/base.py. Finished cells are skipped; a finished
-    study is only printed. A cell whose training diverges is reported and does not stop the others. Raises InputError
-    before anything is written when data, splits or `workdir` do not fit.
+    study is only printed. A cell that fails is reported and does not stop the others. Raises InputError before anything
+    is written when data, splits or `workdir` do not fit, and signals.Stopped, after saving, when `stop()` names a
+    signal.
     """
-    check_same_study(workdir, config)
+    for note in check_same_study(workdir, config):
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if config.stage == "gallery":
         from inpaint_ssl.study.gallery import draw_gallery
 
@@ -34,7 +40,7 @@ def run_study(config: ConfigDict, base: ConfigDict, workdir: Path, console: Cons
         return True
     cells = [*pretrain_cells(config), *finetune_cells(config)]
     complete = True
-    if config.stage == "report" or _is_finished(workdir, cells):
+    if config.stage == "report" or _is_finished(config, workdir, cells):
         study, page = workdir / "study.json", workdir / "report.html"
         if not study.exists():
             raise InputError(f"{workdir} holds no study.json to report on; run --config.stage=all first")
@@ -42,35 +48,38 @@ def run_study(config: ConfigDict, base: ConfigDict, workdir: Path, console: Cons
         if config.stage == "report" or stale:
             write_report(workdir)
     else:
-        complete = _train_and_evaluate(config, base, workdir, console, cells)
+        complete = _train_and_evaluate(config, base, workdir, console, cells, stop)
         write_report(workdir)
     print_table(workdir, console)
     return complete
 
 
-def _is_finished(workdir: Path, cells: list[Cell]) -> bool:
+def _is_finished(config: ConfigDict, workdir: Path, cells: list[Cell]) -> bool:
     """True when every cell is evaluated and study.json, which is written after the collected rows, knows of it."""
     path = workdir / "study.json"
-    if not path.exists() or not all(cell.is_evaluated(workdir) for cell in cells):
+    done = all(cell.is_trained(workdir, length_of(config, cell.phase)) and cell.is_evaluated(workdir) for cell in cells)
+    if not path.exists() or not done:
         return False
     recorded = read_json(path, "summary of a study")["cells"]
     return sum(cell["status"] == "complete" for cell in recorded) == len(cells)
 
 
 def _train_and_evaluate(
-    config: ConfigDict, base: ConfigDict, workdir: Path, console: Console, cells: list[Cell]
+    config: ConfigDict, base: ConfigDict, workdir: Path, console: Console, cells: list[Cell], stop: Callable[[], str]
 ) -> bool:
     # Imported here so that printing a finished study and the report stage start without jax.
     from inpaint_ssl.data import write_splits
+    from inpaint_ssl.runtime import configure
     from inpaint_ssl.study.gallery import write_gallery
     from inpaint_ssl.study.prepare import prepare
     from inpaint_ssl.study.record import collect_rows, make_manifest, write_study
     from inpaint_ssl.study.training import Trainer
 
+    configure(config)
     _check_stage(config.stage, cells, workdir)
     data = prepare(config, workdir, console)
     manifest = make_manifest(config, data)
-    trainer = Trainer(config, data, workdir, manifest, console)
+    trainer = Trainer(config, data, workdir, manifest, console, stop=stop)
     # A gallery from before config.json may be one of other settings.
     has_gallery = (workdir / "config.json").exists() and (workdir / "gallery.npz").exists()
     if config.evaluate.corruption_gallery and cells[0].phase == "pretrain" and not has_gallery:
@@ -79,15 +88,15 @@ def _train_and_evaluate(
     write_json_atomic(workdir / "manifest.json", manifest)
     write_splits(workdir / "splits.json", data.splits)
     complete = True
-    for cell in _cells_of_stage(config.stage, cells):
-        complete &= _run_cell(trainer, cell, config.stage, workdir)
+    for group in grouped(cells):
+        if config.stage not in ("all", "evaluate", group.phase):
+            continue
+        if signal := stop():
+            raise Stopped(signal)
+        complete &= _run_group(trainer, group, config, workdir)
         collect_rows(workdir, cells)
         write_study(config, base, data, manifest, workdir, cells)
     return complete
-
-
-def _cells_of_stage(stage: str, cells: list[Cell]) -> list[Cell]:
-    return [cell for cell in cells if stage in ("all", "evaluate") or cell.phase == stage]
 
 
 def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:
@@ -101,25 +110,47 @@ def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:
             )
 
 
-def _run_cell(trainer: "Trainer", cell: Cell, stage: str, workdir: Path) -> bool:
-    """Train and evaluate what is missing of a cell; False when it fails or needs a run that is not there."""
-    from inpaint_ssl.loop import TrainingDiverged
+def _run_group(trainer: "Trainer", group: Group, config: ConfigDict, workdir: Path) -> bool:
+    """Train and evaluate what is missing of a group; False when a cell fails or needs a run that is not there."""
+    length = length_of(config, group.phase)
 
-    trained = cell.result(workdir) is not None
+    def tell(line: str) -> None:
+        log.error("%s", line)
+        trainer.console.print(line, style="red", highlight=False, soft_wrap=True, markup=False)
+
+    if not all(cell.is_trained(workdir, length) for cell in group.cells):
+        lacking = {cell: _lacking(trainer, cell, config.stage, workdir) for cell in group.cells}
+        for cell, folder in lacking.items():
+            if folder is not None:
+                tell(f"skipped: {cell.name}, because {folder} is not trained")
+        able = tuple(cell for cell, folder in lacking.items() if folder is None)
+        if able:
+            for error in _trained(trainer, Group(able)):
+                tell(f"failed: {error}")
+    trained = [cell for cell in group.cells if cell.is_trained(workdir, length)]
+    if config.stage in ("all", "evaluate"):
+        for cell in trained:
+            if not cell.is_evaluated(workdir):
+                trainer.evaluate(cell)
+    return len(trained) == len(group.cells)
+
+
+def _lacking(trainer: "Trainer", cell: Cell, stage: str, workdir: Path) -> Path | None:
+    """The folder of a run that must be trained before this cell can be."""
+    if stage == "evaluate":
+        return workdir / cell.directory
     pretraining = trainer.pretraining[cell.seed]
-    lacking = pretraining if cell.arm == "pretrained" and not (pretraining / "result.json").exists() else None
-    if stage == "evaluate" and not trained:
-        lacking = workdir / cell.directory
-    if lacking is not None:
-        trainer.console.print(f"skipped: {cell.name}, because {lacking} is not trained", style="red", soft_wrap=True)
-        return False
+    return pretraining if cell.arm == "pretrained" and not (pretraining / "result.json").exists() else None
+
+
+def _trained(trainer: "Trainer", group: Group) -> list[str]:
+    """Train the group; what went wrong."""
+    import jax
+
     try:
-        if not trained:
-            trainer.train(cell)
-        if stage in ("all", "evaluate") and not cell.is_evaluated(workdir):
-            trainer.evaluate(cell)
-    except TrainingDiverged as error:
-        log.error("%s", error)
-        trainer.console.print(f"failed: {error}", style="red", highlight=False, soft_wrap=True)
-        return False
-    return True
+        return trainer.train(group)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        text = " ".join(str(error).split())[:300]
+        return [f"{group.name}: out of memory ({text}); lower config.{group.phase}.batch_size or model.filters"]

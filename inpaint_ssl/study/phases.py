@@ -1,0 +1,141 @@
+"""The networks, losses and compiled programs of a study's two phases, and the slices they are fed with."""
+
+import functools
+import logging
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from inpaint_ssl.batches import Feed, resident_feed, streamed_feed
+from inpaint_ssl.corruption import CORRUPTORS, Corruptor, corrupt_from_bank, make_mask_bank
+from inpaint_ssl.data import ArraySliceSource
+from inpaint_ssl.engine import WHOLE, EngineSettings, Programs
+from inpaint_ssl.losses import dice_loss_of_sums
+from inpaint_ssl.memory import device_memory_bytes
+from inpaint_ssl.models import UNet
+from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
+from inpaint_ssl.rng import stream_key
+from inpaint_ssl.steps import (
+    inpainting_loss,
+    make_inpainting_validation_step,
+    make_segmentation_validation_step,
+    make_train_step,
+    segmentation_loss,
+)
+from inpaint_ssl.study.prepare import StudyData
+
+log = logging.getLogger(__name__)
+
+
+def compute_dtype(name: str) -> Any:
+    """config.model.dtype as a dtype; "auto" is bfloat16 on a GPU and float32 on a CPU."""
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(name)
+
+
+def make_corruptor(config: ConfigDict, data: StudyData) -> Corruptor:
+    """Fresh patches for every image and step, or the masks of a bank that serves all seeds."""
+    settings = config.corruption
+    if settings.masks == "fresh":
+        corrupt = CORRUPTORS[settings.task]
+        return lambda key, image: corrupt(key, image, data.patches)
+    key = stream_key(settings.bank_seed, "mask_bank")
+    bank = make_mask_bank(key, config.data.image_size, data.patches, settings.task, settings.bank_size)
+    return functools.partial(corrupt_from_bank, bank=bank, pair_anew=settings.bank_pairs == "anew")
+
+
+class Phase(NamedTuple):
+    """What is compiled once for all runs of a phase whose schedule is the same."""
+
+    programs: Programs
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+
+
+class Phases:
+    """Builds and keeps them. The training slices of both phases are one set: `feed`, placed once as `placed`."""
+
+    def __init__(self, config: ConfigDict, data: StudyData) -> None:
+        self.config = config
+        engine = config.engine
+        self.settings = EngineSettings.resolved(engine.seeds, engine.driver, engine.devices, engine.steps_per_call)
+        model = {
+            "filters": config.model.filters,
+            "groups": config.model.groups,
+            "dtype": compute_dtype(config.model.dtype),
+        }
+        self.inpainter = UNet(out_channels=len(data.channel_names), head="inpainting", **model)
+        self.segmenter = UNet(out_channels=len(data.classes.names), head="segmentation", **model)
+        membership = jnp.asarray(data.classes.membership())
+        corrupt = self.corrupt = make_corruptor(config, data)
+        self._losses = {
+            "pretrain": inpainting_loss(self.inpainter, corrupt),
+            "finetune": segmentation_loss(self.segmenter, membership),
+        }
+        self._validation = {
+            "pretrain": make_inpainting_validation_step(self.inpainter, corrupt),
+            "finetune": make_segmentation_validation_step(self.segmenter, membership),
+        }
+        self.feed, self.validation_feed = self._feeds(data)
+        self.get = functools.cache(self._build)
+        self._image_shape = (*config.data.image_size, len(data.channel_names))
+        self.init = functools.cache(self._initialiser)
+
+    def _feeds(self, data: StudyData) -> tuple[Feed, Feed]:
+        settings, sources = self.config.data, (data.pretraining, data.validation)
+        dtype = jnp.dtype(settings.device_dtype)
+        size = sum(source.images.size * dtype.itemsize + source.targets.nbytes for source in sources)
+        allowed = int(settings.device_memory_fraction * device_memory_bytes())
+        fits = size <= allowed
+        log.info(
+            "training and validation slices are %.2f GB, %.2f GB of a device are allowed for them: %s",
+            size / 1e9,
+            allowed / 1e9,
+            "they stay on the device" if fits else "they are streamed",
+        )
+
+        def feed(source: ArraySliceSource) -> Feed:
+            if fits:
+                return resident_feed(source, dtype)
+            return streamed_feed(source, dtype, settings.stream_threads, settings.stream_prefetch)
+
+        return feed(sources[0]), feed(sources[1])
+
+    def _build(self, phase: str, seeds: int, steps_per_epoch: int) -> Phase:
+        section = self.config[phase]
+        settings = OptimSettings(**{name: section[name] for name in OptimSettings.__dataclass_fields__})
+        schedule = make_schedule(settings, steps_per_epoch)
+        optimizer = make_optimizer(settings, schedule)
+        programs = Programs(
+            self.settings,
+            seeds,
+            lambda axis_name: make_train_step(self._losses[phase], optimizer, axis_name=axis_name),
+            self.feed.fetch,
+            self._validation[phase],
+            self.validation_feed.fetch,
+        )
+        return Phase(programs, optimizer, schedule)
+
+    def placed(self, programs: Programs) -> tuple[Any, Any]:
+        """Training and validation slices on the devices; () where they are streamed. Placed once for all phases."""
+        if not hasattr(self, "_placed"):
+            put = programs.train.put
+            self._placed = put(self.feed.data, WHOLE), put(self.validation_feed.data, WHOLE)
+        return self._placed
+
+    def _initialiser(self, phase: str) -> Any:
+        """seed key -> fresh parameters. They depend on phase and seed alone, so both arms share decoder and head."""
+        model = self.inpainter if phase == "pretrain" else self.segmenter
+        images = jnp.zeros((1, *self._image_shape))
+        return jax.jit(lambda key: model.init(key, images)["params"])
+
+
+def validation_loss(phase: str, sums: Any) -> float:
+    """Equation 1 or 2 from the sums over the whole validation set."""
+    if phase == "pretrain":
+        return float(sums["total"] / sums["count"])
+    return float(dice_loss_of_sums(sums["intersection"], sums["total"]))
