@@ -1,5 +1,6 @@
 """The 2D U-Net of the paper (section 2.3, Figure 2) with group normalisation and weight standardisation."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +25,13 @@ class EncoderLevel(nn.Module):
     features: int
     groups: int
     dtype: Any
+    conv_gradients: str
 
     @nn.compact
     def __call__(self, images: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
-        images = nn.relu(Conv(self.features, dtype=self.dtype, name="conv_0")(images))
-        images = nn.relu(Conv(self.features, standardised=True, dtype=self.dtype, name="conv_1")(images))
+        conv = functools.partial(Conv, self.features, dtype=self.dtype, conv_gradients=self.conv_gradients)
+        images = nn.relu(conv(name="conv_0")(images))
+        images = nn.relu(conv(standardised=True, name="conv_1")(images))
         return _group_norm(self.groups, self.dtype, "norm")(images)
 
 
@@ -38,6 +41,7 @@ class Encoder(nn.Module):
     filters: Sequence[int]
     groups: int
     dtype: Any
+    conv_gradients: str
 
     @nn.compact
     def __call__(self, images: Float[Array, "n h w c"]) -> list[jax.Array]:
@@ -45,7 +49,8 @@ class Encoder(nn.Module):
         for level, width in enumerate(self.filters):
             if level:
                 images = nn.max_pool(images, (2, 2), strides=(2, 2))
-            images = EncoderLevel(width, self.groups, self.dtype, name=f"level_{level}")(images)
+            encode = EncoderLevel(width, self.groups, self.dtype, self.conv_gradients, name=f"level_{level}")
+            images = encode(images)
             features.append(images)
         return features
 
@@ -56,12 +61,14 @@ class DecoderLevel(nn.Module):
     features: int
     groups: int
     dtype: Any
+    conv_gradients: str
 
     @nn.compact
     def __call__(self, images: Float[Array, "n h w i"], skip: Float[Array, "n h2 w2 s"]) -> Float[Array, "n h2 w2 o"]:
-        images = UpsampleConv(self.features, dtype=self.dtype, name="upsample")(images)
+        shared = {"dtype": self.dtype, "conv_gradients": self.conv_gradients}
+        images = UpsampleConv(self.features, name="upsample", **shared)(images)
         images = jnp.concatenate([images, skip], axis=-1)
-        images = nn.relu(Conv(self.features, standardised=True, dtype=self.dtype, name="conv")(images))
+        images = nn.relu(Conv(self.features, standardised=True, name="conv", **shared)(images))
         return _group_norm(self.groups, self.dtype, "norm")(images)
 
 
@@ -71,12 +78,14 @@ class Decoder(nn.Module):
     filters: Sequence[int]
     groups: int
     dtype: Any
+    conv_gradients: str
 
     @nn.compact
     def __call__(self, features: list[jax.Array]) -> jax.Array:
         images = features[-1]
         for level in reversed(range(len(self.filters) - 1)):
-            decode = DecoderLevel(self.filters[level], self.groups, self.dtype, name=f"level_{level}")
+            width = self.filters[level]
+            decode = DecoderLevel(width, self.groups, self.dtype, self.conv_gradients, name=f"level_{level}")
             images = decode(images, features[level])
         return images
 
@@ -88,6 +97,7 @@ class UNet(nn.Module):
     out_channels: image channels (inpainting) or classes (segmentation). head: "segmentation", a 1x1 convolution whose
     logits go through one sigmoid per class; "inpainting", a 3x3 convolution without activation.
     dtype: of the computation; parameters and the result stay float32.
+    conv_gradients: "derived" (by jax), "canonical" or "auto"; see layers.gradient_form. Results agree to rounding.
 
     `init(key, images)["params"]` has the keys encoder, decoder and post_processing (the paper's word for the last
     convolution); `apply` maps (N, H, W, C) to (N, H, W, out_channels) logits. ValueError when sizes do not fit.
@@ -98,6 +108,7 @@ class UNet(nn.Module):
     head: str = "segmentation"
     groups: int = 16
     dtype: Any = jnp.float32
+    conv_gradients: str = "derived"
 
     def setup(self) -> None:
         if self.head not in ("segmentation", "inpainting"):
@@ -107,9 +118,10 @@ class UNet(nn.Module):
         uneven = [width for width in self.filters if width % self.groups]
         if uneven:
             raise ValueError(f"filters {uneven} are no multiples of groups={self.groups}; change filters or groups")
-        self.encoder = Encoder(tuple(self.filters), self.groups, self.dtype)
-        self.decoder = Decoder(tuple(self.filters), self.groups, self.dtype)
-        self.post_processing = Conv(self.out_channels, size=1 if self.head == "segmentation" else 3, dtype=self.dtype)
+        shared = {"dtype": self.dtype, "conv_gradients": self.conv_gradients}
+        self.encoder = Encoder(tuple(self.filters), self.groups, **shared)
+        self.decoder = Decoder(tuple(self.filters), self.groups, **shared)
+        self.post_processing = Conv(self.out_channels, size=1 if self.head == "segmentation" else 3, **shared)
 
     def __call__(self, images: Float[AnyArray, "n h w c"]) -> Float[Array, "n h w k"]:
         images = jnp.asarray(images)
