@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -50,7 +51,7 @@ def _is_spec(node: Any) -> bool:
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _batch_axis(spec: PartitionSpec) -> int | None:
@@ -131,8 +132,8 @@ class Driver:
     def local_rows(self, rows: int) -> slice:
         """The rows of a batch that this process's devices use; the others may hold anything."""
         held = NamedSharding(self.mesh, PartitionSpec("batch")).addressable_devices_indices_map((rows,)).values()
-        bounds = [index[0].indices(rows) for index in held if index is not None]
-        return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
+        bounds = [index[0].indices(rows)[:2] for index in held if index is not None]
+        return slice(min(start for start, _ in bounds), max(stop for _, stop in bounds))
 
     def _shardings(self, specs: Specs) -> Any:
         return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs, is_leaf=_is_spec)
