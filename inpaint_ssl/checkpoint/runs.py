@@ -50,7 +50,6 @@ class RunCheckpoints:
 
     def __init__(self, directory: Path, *, asynchronous: bool = False, warn: Callable[[str], None] | None = None):
         self._directory = Path(directory).absolute()
-        self._asynchronous = asynchronous
         self._warn = warn or (lambda line: None)
         self._manager: ocp.CheckpointManager | None = None
         if jax.process_index() == 0:
@@ -69,9 +68,9 @@ class RunCheckpoints:
         self.wait()
         if step in self._steps():
             return
+        # As NumPy arrays, which Orbax copies before it writes them in the background.
         arrays = {"params": state.params, "best": best, "opt_state": state.opt_state}
-        # A background save must not read memory that the next training step is given to write in.
-        arrays = jax.tree.map(lambda leaf: np.array(leaf, copy=self._asynchronous or None), arrays)
+        arrays = jax.tree.map(np.asarray, arrays)
         about = described(arrays, state.step, loop)
         items = {name: ocp.args.StandardSave(arrays[name]) for name in ARRAYS}
         self._check_room(step, arrays, about)
