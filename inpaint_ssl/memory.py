@@ -1,0 +1,126 @@
+"""Memory of a compiled step: what it will take, what there is, and the largest batch that fits."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+
+from inpaint_ssl.errors import InputError
+
+GIB = 1024**3
+# Convolutions on a CPU allocate buffers that XLA does not count: see `experiments.benchmark memory`.
+CPU_SHARE = 0.75
+_UNLIMITED = 2**60  # a cgroup without a limit states a huge number, or "max"
+
+
+def predicted_peak_bytes(compiled: Any) -> int:
+    """Peak of one device while a compiled program (`jitted.lower(...).compile()`) runs, arguments and results included.
+
+    Results that take the place of donated arguments count once.
+    """
+    sizes = compiled.memory_analysis()
+    return int(
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        - sizes.alias_size_in_bytes
+        + sizes.temp_size_in_bytes
+        + sizes.generated_code_size_in_bytes
+    )
+
+
+def limit_bytes() -> int:
+    """What one device of this process may take.
+
+    GPU: what JAX may allocate. CPU: `CPU_SHARE` of the memory that is free on the machine and in the process's control
+    group, shared among the devices of the process.
+    """
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    free = min(psutil.virtual_memory().available, control_group_free_bytes())
+    return int(free * CPU_SHARE) // jax.local_device_count()
+
+
+def control_group_free_bytes(
+    membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")
+) -> float:
+    """Limit minus use of the tightest memory control group (version 1 or 2) above this process; infinity without one.
+
+    Batch systems and containers limit memory so. Cached files, which make way, do not count as used.
+    """
+    try:
+        lines = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return math.inf
+    free = math.inf
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, use, cached = mounts, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, limit, use = mounts / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cached = "total_inactive_file"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            free = min(free, _free_in(folder, limit, use, cached))
+            if folder == root:
+                break
+    return free
+
+
+def _free_in(folder: Path, limit: str, use: str, cached: str) -> float:
+    """Inside a container `folder` may not be there: the groups above it are."""
+    try:
+        most = int((folder / limit).read_text())
+        used = int((folder / use).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return math.inf
+    return math.inf if most >= _UNLIMITED else max(most - used + int(stat.get(cached, 0)), 0)
+
+
+def largest_batch(predict: Callable[[int], int], batch_size: int, limit: int) -> int:
+    """The largest batch up to `batch_size` whose predicted bytes are within `limit`; 0 when not even one image fits.
+
+    `predict` compiles, so it is called rarely: the next size to try lies on the line through the two nearest known
+    ones, and in the middle when that has not ended after some turns. Larger batches must take more.
+    """
+    known = {batch_size: predict(batch_size)}
+    if known[batch_size] <= limit or batch_size == 1:
+        return batch_size if known[batch_size] <= limit else 0
+    known[1] = predict(1)
+    if known[1] > limit:
+        return 0
+    fits, too_large, turns = 1, batch_size, 0
+    while too_large - fits > 1:
+        per_image = (known[too_large] - known[fits]) / (too_large - fits)
+        on_line = fits + max(int((limit - known[fits]) / per_image), 1)  # below too_large, which is above the limit
+        guess = on_line if turns < 4 else (fits + too_large) // 2
+        known[guess] = predict(guess)
+        fits, too_large = (guess, too_large) if known[guess] <= limit else (fits, guess)
+        turns += 1
+    return fits
+
+
+def check_fits(predict: Callable[[int], int], batch_size: int, limit: int, what: str) -> None:
+    """InputError naming the largest batch that fits, when `batch_size` takes more than `limit` bytes.
+
+    `predict` gives the peak bytes of a batch size from shapes alone, allocating nothing; `what` is the setting, such as
+    config.pretrain.batch_size.
+    """
+    needed = predict(batch_size)
+    if needed <= limit:
+        return
+    most = largest_batch(lambda size: needed if size == batch_size else predict(size), batch_size, limit)
+    remedy = f"the largest that fits is {most}"
+    if most == 0:
+        remedy = "not even 1 fits; use fewer filters (config.model.filters) or smaller images (config.data.image_size)"
+    raise InputError(
+        f"{what}: got {batch_size}, which needs {needed / GIB:.2f} GiB of memory where {limit / GIB:.2f} GiB can be "
+        f"used; {remedy}"
+    )
