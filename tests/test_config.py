@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import optax
 import pytest
 from ml_collections import ConfigDict
 
 from configs import base, gallery, headneck_ct, hippocampus, paper_ct, paper_mri, quickstart
 from inpaint_ssl import config as cfg
+from inpaint_ssl.config.saved import cosine
 from inpaint_ssl.errors import InputError
 
 
@@ -138,6 +140,93 @@ def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"different study: corruption.patch_size \(8 there, 4 now\)"):
         cfg.check_same_study(tmp_path, cfg.resolve(changed(corruption__patch_size=4), base.get_config()))
+
+
+def study_in(workdir: Path, **settings) -> Path:
+    workdir.mkdir()
+    (workdir / "config.json").write_text(json.dumps(cfg.to_json(cfg.resolve(changed(**settings), base.get_config()))))
+    return workdir
+
+
+def continued(workdir: Path, **settings) -> list[str]:
+    return cfg.check_same_study(workdir, cfg.resolve(changed(**settings), base.get_config()))
+
+
+def test_training_may_become_longer(tmp_path: Path) -> None:
+    constant = {"pretrain__schedule": "constant", "finetune__schedule": "step_decay"}
+    workdir = study_in(tmp_path / "a", pretrain__max_epochs=3, **constant)
+    assert continued(workdir, pretrain__max_epochs=3, **constant) == []
+    assert continued(workdir, pretrain__max_epochs=4, **constant) == [
+        "pretrain.max_epochs 3 -> 4: training goes on, the learning rate has no jump"
+    ]
+    assert continued(
+        workdir, pretrain__max_epochs=0, pretrain__max_steps=401, finetune__max_steps=9000, **constant
+    ) == [
+        "pretrain.max_steps 400 -> 401, pretrain.max_epochs 3 -> no limit: "
+        "training goes on, the learning rate has no jump",
+        "finetune.max_steps 600 -> 9000: training goes on, the learning rate has no jump",
+    ]
+    assert continued(workdir, pretrain__max_epochs=3, pretrain__max_steps=0, **constant) == [
+        "pretrain.max_steps 400 -> no limit: training goes on, the learning rate has no jump"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"finetune__max_steps": 599}, r"finetune.max_steps \(600 there, 599 now, may only be raised\);"),
+        ({"pretrain__max_epochs": 100}, r"pretrain.max_epochs \(0 there, 100 now, may only be raised\);"),
+        (
+            {"finetune__max_steps": 700, "corruption__patch_size": 4},
+            r"study: corruption.patch_size \(8 there, 4 now\);",
+        ),
+        ({"finetune__max_steps": 700, "pretrain__max_steps": 300}, r"study: pretrain.max_steps \(400 there, 300 now"),
+        ({"finetune__warmup_steps": 700, "finetune__max_steps": 800}, r"study: finetune.warmup_steps"),
+    ],
+)
+def test_a_study_never_becomes_shorter(tmp_path: Path, settings, refused: str) -> None:
+    with pytest.raises(InputError, match=refused):
+        continued(study_in(tmp_path / "study"), **settings)
+
+
+def test_a_jump_of_the_cosine_is_told_in_numbers(tmp_path: Path) -> None:
+    settings = {"finetune__learning_rate": 1e-3, "finetune__warmup_steps": 0}
+    workdir = study_in(tmp_path / "study", finetune__max_steps=2500, **settings)
+    (line,) = continued(workdir, finetune__max_steps=5000, **settings)
+    assert "cosine over 2500 steps becomes cosine over 5000" in line
+    assert "learning rate at step 2500 jumps from 0 to 0.0005;" in line
+    (line,) = continued(workdir, finetune__max_steps=2500, pretrain__max_steps=500, **settings)
+    assert line.startswith("pretrain.max_steps 400 -> 500: cosine over 400 steps becomes cosine over 500")
+    with_epochs = study_in(tmp_path / "epochs", finetune__max_epochs=3)
+    assert "has no jump" in continued(with_epochs, finetune__max_epochs=4)[0], "the cosine is over max_steps alone"
+
+
+@pytest.mark.parametrize("warmup", [0, 7])
+def test_the_cosine_of_the_notes_is_the_one_of_training(warmup: int) -> None:
+    schedule = optax.warmup_cosine_decay_schedule(0.0 if warmup else 0.01, 0.01, warmup, 40)
+    for step in range(50):
+        assert cosine(step, 0.01, warmup, 40) == pytest.approx(float(schedule(step)), rel=1e-4, abs=1e-9)
+
+
+def test_pretraining_stays_as_it_is_once_it_was_transferred(tmp_path: Path) -> None:
+    workdir = study_in(tmp_path / "study")
+    (workdir / "finetune" / "from_scratch_labels-5pct_draw-0_seed-0").mkdir(parents=True)
+    assert len(continued(workdir, pretrain__max_steps=500)) == 1
+    (workdir / "finetune" / "pretrained_labels-5pct_draw-0_seed-0").mkdir()
+    with pytest.raises(
+        InputError, match="finetune/pretrained_labels-5pct_draw-0_seed-0 began from the shorter"
+    ) as caught:
+        continued(workdir, pretrain__max_steps=500)
+    assert "pretrain.max_steps (400 there, 500 now), but runs such as" in str(
+        caught.value
+    ) and "another --workdir" in str(caught.value)
+    assert len(continued(workdir, finetune__max_steps=700)) == 1, "fine-tuning may go on"
+
+
+def test_the_length_of_a_phase() -> None:
+    config = cfg.resolve(changed(finetune__max_epochs=5), base.get_config())
+    assert cfg.length_of(config, "pretrain") == {"max_steps": 400, "max_epochs": 0}
+    assert cfg.length_of(config, "finetune") == {"max_steps": 600, "max_epochs": 5}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"data": 3}'])

@@ -1,5 +1,6 @@
 """config.json of a study: writing, reading, and whether it is the same study."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ NOT_PART_OF_THE_STUDY = (
     *("stage", "log_every_steps", "profile", "deterministic", "evaluate.corruption_gallery", "engine.", "distributed."),
     *("data.device_memory_fraction", "data.stream_threads", "data.stream_prefetch"),
 )
+PHASES, LIMITS = ("pretrain", "finetune"), ("max_steps", "max_epochs")
+LENGTHS = {f"{phase}.{name}" for phase in PHASES for name in LIMITS}  # may be raised to go on
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
@@ -49,19 +52,70 @@ def fingerprint(config: ConfigDict) -> str:
     return sha256_of(study_settings(config))
 
 
-def check_same_study(workdir: Path, config: ConfigDict) -> None:
-    """InputError that lists the settings in which `config` differs from the study that `workdir` already holds."""
+def length_of(config: ConfigDict, phase: str) -> dict[str, int]:
+    """The limits of training of "pretrain" or "finetune"; 0 is no limit."""
+    return {name: config[phase][name] for name in LIMITS}
+
+
+def check_same_study(workdir: Path, config: ConfigDict) -> list[str]:
+    """InputError that lists the settings in which `config` differs from the study that `workdir` already holds.
+
+    Only the length of training may differ, when it is raised; the lines returned say what becomes of the learning rate.
+    """
     path = Path(workdir) / "config.json"
     if not path.exists():
-        return
-    before, now = study_settings(load(path)), study_settings(config)
+        return []
+    saved = load(path)
+    before, now = study_settings(saved), study_settings(config)
     differing = [name for name in {**now, **before} if before.get(name, "missing") != now.get(name, "missing")]
-    if differing:
-        values = [[repr(v[name]) if name in v else "no such setting" for v in (before, now)] for name in differing[:5]]
+    raised = [
+        name for name in differing if name in LENGTHS and (now[name] or math.inf) > (before.get(name, 0) or math.inf)
+    ]
+    refused = [name for name in differing if name not in raised]
+    if refused:
         listed = ", ".join(
-            f"{name} ({was} there, {is_} now)" for name, (was, is_) in zip(differing, values, strict=False)
+            f"{name} ({_was_and_is(name, before, now)}{', may only be raised' if name in LENGTHS else ''})"
+            for name in refused[:5]
         )
-        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise InputError(
             f"{workdir} holds a different study: {listed}{more}; use another --workdir, or the settings of {path}"
         )
+    begun = sorted(path.name for path in Path(workdir).glob("finetune/pretrained_*"))
+    longer = [f"{name} ({_was_and_is(name, before, now)})" for name in raised if name.startswith("pretrain.")]
+    if begun and longer:
+        raise InputError(
+            f"{workdir}: {', '.join(longer)}, but runs such as finetune/{begun[0]} began from the shorter "
+            "pretraining; use another --workdir for the longer one"
+        )
+    return [_note_on(phase, saved, config) for phase in PHASES if any(name.startswith(f"{phase}.") for name in raised)]
+
+
+def _was_and_is(name: str, *studies: dict[str, Any]) -> str:
+    was, is_ = (repr(settings[name]) if name in settings else "no such setting" for settings in studies)
+    return f"{was} there, {is_} now"
+
+
+def _note_on(phase: str, before: ConfigDict, now: ConfigDict) -> str:
+    """What raising the length of `phase` does to its learning rate."""
+    old, new = before[phase], now[phase]
+    changes = [f"{phase}.{name} {old[name] or 'no limit'} -> {new[name] or 'no limit'}" for name in LIMITS]
+    text = ", ".join(change for change, name in zip(changes, LIMITS, strict=True) if old[name] != new[name])
+    if new.schedule != "cosine" or old.max_steps == new.max_steps:
+        return f"{text}: training goes on, the learning rate has no jump"
+    rates = [
+        cosine(old.max_steps, new.learning_rate, new.warmup_steps, length[phase].max_steps) for length in (before, now)
+    ]
+    return (
+        f"{text}: cosine over {old.max_steps} steps becomes cosine over {new.max_steps}, so the learning rate at step "
+        f"{old.max_steps} jumps from {rates[0]:.3g} to {rates[1]:.3g}; a run that is not there yet jumps where it is, "
+        f"and none becomes the run of {new.max_steps} steps that another --workdir would give"
+    )
+
+
+def cosine(step: int, peak: float, warmup_steps: int, max_steps: int) -> float:
+    """Learning rate of the schedule "cosine" at `step`; equal to optim.make_schedule's, without jax."""
+    if step < warmup_steps:
+        return peak * step / warmup_steps
+    share = min((step - warmup_steps) / (max_steps - warmup_steps), 1)
+    return peak * (1 + math.cos(math.pi * share)) / 2
