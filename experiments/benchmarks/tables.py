@@ -29,7 +29,8 @@ def verdict(text: str, met: bool) -> str:
     return f"{text}: {'met' if met else 'missed'}"
 
 
-def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+def empty_table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """A table with columns of texts, of numbers, and one for the goal."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.padding, table.show_edge = (0, 1, 0, 0), False
     for name in texts:
@@ -46,7 +47,7 @@ def mask_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     ratio: the plain rival's median over ours; to tuned: the tuned one's. Goals are held against the plain one.
     """
     names = ("task", "sampling") if "task" in rows[0] else ()
-    table = _table(
+    table = empty_table(
         title, (*names, "calls"), ("K", "NumPy ms", "tuned NumPy", "ours ms", "ratio", "to tuned", "compile s")
     )
     for row in rows:
@@ -85,7 +86,7 @@ def step_table(step: Mapping[str, Any]) -> Table:
         f"filters {', '.join(map(str, step['filters']))}"
     )
     numbers = ("K", "step ms", "without", "difference", "share %")
-    table = _table(title, ("masks", "task", "sampling", "type"), numbers)
+    table = empty_table(title, ("masks", "task", "sampling", "type"), numbers)
     for row in step["rows"]:
         share, low, high = (f"{100 * row[name]:.1f}" for name in ("share", "share_low", "share_high"))
         limit = row["goal_share"]
