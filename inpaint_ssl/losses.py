@@ -17,6 +17,11 @@ def _global_sum(value: jax.Array, axis_name: str | None) -> jax.Array:
     return value if axis_name is None else jax.lax.psum(value, axis_name)
 
 
+def _at_least_float32(values: AnyArray) -> jax.Array:
+    array = jnp.asarray(values)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
 def _weights(is_real: Bool[AnyArray, "n"] | None, count: int) -> jax.Array:
     return jnp.ones((count,), jnp.float32) if is_real is None else jnp.asarray(is_real).astype(jnp.float32)
 
@@ -37,7 +42,7 @@ def inpainting_sums(
 ) -> tuple[jax.Array, jax.Array]:
     """Sum over the real images of the squared error (summed over pixels, averaged over channels), and their number."""
     _check_shapes(prediction, target, is_real)
-    squared = jnp.square(jnp.asarray(prediction, jnp.float32) - jnp.asarray(target, jnp.float32))
+    squared = jnp.square(_at_least_float32(prediction) - _at_least_float32(target))
     weights = _weights(is_real, prediction.shape[0])
     return jnp.sum(jnp.mean(jnp.sum(squared, axis=(1, 2)), axis=-1) * weights), jnp.sum(weights)
 
@@ -62,7 +67,7 @@ def dice_sums(
     """Per class the sums over images and pixels of probability * target and of probability + target."""
     _check_shapes(probability, target, is_real)
     weights = _weights(is_real, probability.shape[0])[:, None]
-    probability, target = jnp.asarray(probability, jnp.float32), jnp.asarray(target).astype(jnp.float32)
+    probability, target = _at_least_float32(probability), _at_least_float32(target)
     intersection = jnp.sum(jnp.sum(probability * target, axis=(1, 2)) * weights, axis=0)
     total = jnp.sum(jnp.sum(probability + target, axis=(1, 2)) * weights, axis=0)
     return intersection, total

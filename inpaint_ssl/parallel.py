@@ -131,9 +131,10 @@ class Driver:
 
     def local_rows(self, rows: int) -> slice:
         """The rows of a batch that this process's devices use; the others may hold anything."""
-        held = NamedSharding(self.mesh, PartitionSpec("batch")).addressable_devices_indices_map((rows,)).values()
-        bounds = [index[0].indices(rows)[:2] for index in held if index is not None]
-        return slice(min(start for start, _ in bounds), max(stop for _, stop in bounds))
+        share = rows // self.mesh.shape["batch"]
+        here = [device.process_index == jax.process_index() for device in self.mesh.devices.flat]
+        columns = np.nonzero(np.reshape(here, self.mesh.devices.shape))[1]
+        return slice(int(columns.min()) * share, int(columns.max() + 1) * share)
 
     def _shardings(self, specs: Specs) -> Any:
         return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), specs, is_leaf=_is_spec)
@@ -160,14 +161,14 @@ class Driver:
     def _pmap_put(self, value: np.ndarray, spec: PartitionSpec) -> jax.Array:
         """(..., n, ...) -> (local devices, ..., n / devices, ...), or a copy for every device."""
         axis, count = _batch_axis(spec), self.mesh.devices.size
-        here = [index for index, d in enumerate(self.mesh.devices.flat) if d.process_index == jax.process_index()]
         parts = [value] * count if axis is None else np.split(value, count, axis)
-        local = self.mesh.local_mesh
-        return jax.make_array_from_callback(
-            (len(here), *parts[0].shape),
-            NamedSharding(local, PartitionSpec("batch")),
-            lambda index: parts[here[index[0].start or 0]][None],
-        )
+        sharding = NamedSharding(self.mesh.local_mesh, PartitionSpec("batch"))
+        copies = [
+            jax.device_put(parts[index][None], device)
+            for index, device in enumerate(self.mesh.devices.flat)
+            if device.process_index == jax.process_index()
+        ]
+        return jax.make_array_from_single_device_arrays((len(copies), *parts[0].shape), sharding, copies)
 
     def _pmap_shape(self, leaf: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
         axis, shape = _batch_axis(spec), list(leaf.shape)

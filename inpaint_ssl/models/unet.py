@@ -96,7 +96,7 @@ class UNet(nn.Module):
     filters: channels per level, each a multiple of `groups`; image sides must be multiples of 2**(levels - 1).
     out_channels: image channels (inpainting) or classes (segmentation). head: "segmentation", a 1x1 convolution whose
     logits go through one sigmoid per class; "inpainting", a 3x3 convolution without activation.
-    dtype: of the computation; parameters and the result stay float32.
+    dtype: of the computation; parameters are made in float32, and the result has at least that precision.
     conv_gradients: "derived" (by jax), "canonical" or "auto"; see layers.gradient_form. Results agree to rounding.
 
     `init(key, images)["params"]` has the keys encoder, decoder and post_processing (the paper's word for the last
@@ -132,4 +132,4 @@ class UNet(nn.Module):
                 f"sides that are multiples of {multiple}: pad the image or use fewer levels"
             )
         decoded = self.decoder(self.encoder(images))
-        return self.post_processing(decoded).astype(jnp.float32)
+        return self.post_processing(decoded).astype(jnp.promote_types(self.dtype, jnp.float32))
