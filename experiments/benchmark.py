@@ -1,7 +1,8 @@
 """Run a benchmark: python -m experiments.benchmark corruption [--output=runs/benchmark] [--quick]
 
 Prints tables and writes <output>/<benchmark>.json. --quick: tiny sizes and few rounds, to see that it runs; its numbers
-mean nothing. Exit codes: 0 done, 2 something given cannot be used, 130 interrupted.
+mean nothing. memory takes --config=configs/<file>.py, the study to be measured. Exit codes: 0 done, 2 something given
+cannot be used, 130 interrupted.
 """
 
 import argparse
@@ -12,11 +13,17 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from experiments.benchmarks import corruption
+from experiments.benchmarks import corruption, memory, startup, training
 from inpaint_ssl.errors import InputError
 
 # Name -> (folder, quick, console) -> file of results. Their modules import no jax, which starts in their processes.
-BENCHMARKS: dict[str, Callable[[Path, bool, Console], Path]] = {"corruption": corruption.run}
+BENCHMARKS: dict[str, Callable[..., Path]] = {
+    "corruption": corruption.run,
+    "memory": memory.run,
+    "startup": startup.run,
+    "training": training.run,
+    "training_compiled": training.run_compiled,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,7 +38,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("benchmark", choices=sorted(BENCHMARKS), help="what to measure")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds")
+    parser.add_argument("--config", default="", help="memory: the study's settings; configs/quickstart.py without")
     options = parser.parse_args(arguments)
+    if options.config and options.benchmark != "memory":
+        raise InputError(f"--config: {options.benchmark} has sizes of its own; expected it with memory alone")
     if options.output.exists() and not options.output.is_dir():
         raise InputError(f"--output: {options.output} is a file, expected a folder or a path where one can be made")
     return options
@@ -43,7 +53,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = parse(argv[1:])
         options.output.mkdir(parents=True, exist_ok=True)  # found out before minutes of measuring, not after
-        BENCHMARKS[options.benchmark](options.output, options.quick, Console())
+        settings = {"config": options.config} if options.config else {}
+        BENCHMARKS[options.benchmark](options.output, options.quick, Console(), **settings)
     except (InputError, OSError) as error:
         errors.print(f"error: {error}")
         return 2

@@ -12,7 +12,7 @@ from inpaint_ssl.errors import InputError
 
 GIB = 1024**3
 # Convolutions on a CPU allocate buffers that XLA does not count: see `experiments.benchmark memory`.
-CPU_SHARE = 0.75
+CPU_SHARE = 2 / 3
 _UNLIMITED = 2**60  # a cgroup without a limit states a huge number, or "max"
 
 

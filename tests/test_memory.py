@@ -1,6 +1,10 @@
 """Memory: predictions against arrays of known size, limits of control groups, the search for the largest batch."""
 
+import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -8,6 +12,7 @@ import jax.numpy as jnp
 import psutil
 import pytest
 
+from experiments.benchmark import main
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.memory import (
     CPU_SHARE,
@@ -18,7 +23,16 @@ from inpaint_ssl.memory import (
     predicted_peak_bytes,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 MIB = 2**20
+CONFIG = """
+from configs import base
+
+def get_config():
+    c = base.get_config()
+    c.data.image_size, c.corruption.patch_size, c.model.filters = (128, 128), 16, (32, 64)
+    return c
+"""
 
 
 def test_prediction_of_arrays_of_known_size() -> None:
@@ -155,3 +169,31 @@ def test_a_size_is_compiled_once() -> None:
     with pytest.raises(InputError, match="fits is 4"):
         check_fits(predict, 9, 4, "config.pretrain.batch_size")
     assert len(tried) == len(set(tried))
+
+
+@pytest.mark.slow
+def test_the_benchmark_predicts_what_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "config.py").write_text(CONFIG)
+    options = (f"--config={tmp_path / 'config.py'}", f"--output={tmp_path / 'results'}")
+    command = [sys.executable, "-m", "experiments.benchmark", "memory", *options]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "results" / "memory.json").read_text())
+    assert [row["phase"] for row in result["rows"]] == ["pretrain", "finetune"]
+    for row in result["rows"]:
+        assert row["batch_size"] == 9 and row["filters"] == [32, 64]
+        assert row["predicted_bytes"] > 9 * 128 * 128 * 4 * (32 + 32 + 64 + 32 + 32)  # what the way back needs at least
+        if sys.platform == "linux":
+            assert CPU_SHARE <= row["predicted_bytes"] / row["measured_bytes"] < 1.25
+        room = row["limit_bytes"] - row["predicted_bytes"]
+        assert row["largest_batch"] == pytest.approx(9 + room / row["bytes_per_image"], abs=1)
+        assert f"about {row['largest_batch']} images would fit" in done.stdout
+
+
+def test_the_benchmark_says_what_is_wrong_with_its_config(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    where = f"--output={tmp_path}"
+    assert main(["benchmark", "memory", "--config=configs/no_such.py", where]) == 2
+    assert main(["benchmark", "startup", "--config=configs/quickstart.py", where]) == 2
+    missing, misplaced = capsys.readouterr().err.strip().splitlines()
+    assert "no such file: configs/no_such.py" in missing and "memory alone" in misplaced

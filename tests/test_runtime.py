@@ -1,5 +1,6 @@
 """The cache of compiled programs in processes of their own: same bits, no noise, no harm from a kill."""
 
+import json
 import logging
 import os
 import random
@@ -102,6 +103,7 @@ def test_a_second_start_finds_every_program_and_gives_the_same_bits(tmp_path: Pa
     assert outcome(other_flags)[2] == bits
 
 
+@pytest.mark.slow
 def test_processes_share_an_empty_cache(tmp_path: Path) -> None:
     results = [outcome(process) for process in [start(tmp_path), start(tmp_path)]]
     assert len({bits for _, _, bits in results}) == 1
@@ -127,11 +129,12 @@ def test_killed_processes_leave_a_cache_that_works(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch):
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """A configuration, with the settings of jax and the environment put back afterwards."""
     before = {name: getattr(jax.config, name) for name in CACHE_SETTINGS}
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false --xla_gpu_deterministic_ops=false")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
     yield base.get_config()
     for name, value in before.items():
         jax.config.update(name, value)
@@ -192,3 +195,16 @@ def test_the_flag_for_determinism_keeps_other_flags(settings) -> None:
     for _ in range(2):
         configure(settings)
         assert os.environ["XLA_FLAGS"] == f"{given} --xla_gpu_deterministic_ops=true"  # the last one counts
+
+
+@pytest.mark.slow
+def test_a_second_start_takes_at_most_half_of_the_first(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments.benchmark", "startup", "--quick", f"--output={tmp_path}"]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "startup.json").read_text())
+    ((first,), (second,)) = result["first"], result["second"]
+    assert 0 < second["compile_or_fetch"] < first["compile_or_fetch"] < first["seconds"]
+    assert result["ratio"] == second["seconds"] / first["seconds"] <= result["goal_ratio"] == 0.5
+    assert "goal <= 0.5: met" in done.stdout
