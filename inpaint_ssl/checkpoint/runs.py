@@ -99,6 +99,10 @@ class RunCheckpoints:
             with contextlib.closing(self._manager):
                 self.wait()
 
+    def latest_step(self) -> int | None:
+        """Step of the newest checkpoint, or None."""
+        return max(self._steps(), default=None)
+
     def _steps(self) -> list[int]:
         return sorted(int(path.name) for path in self._directory.glob("*") if path.name.isdecimal())
 
