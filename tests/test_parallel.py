@@ -110,11 +110,10 @@ def test_impossible_layouts_are_refused() -> None:
         Driver(weighted_fit, make_mesh(1), "pjit", SPECS, P("seed"))
 
 
-@pytest.mark.parametrize(("name", "devices"), [("jit", 4), ("shard_map", 2)])
-def test_a_network_has_the_gradient_of_one_device(name: str, devices: int) -> None:
+def test_a_network_has_the_gradient_of_one_device() -> None:
     task = make_task("segmentation")
     expected, loss = gradient(task, make_mesh(1), "jit")
-    found, found_loss = gradient(task, make_mesh(devices), name)
+    found, found_loss = gradient(task, make_mesh(4), "jit")
     np.testing.assert_allclose(found_loss, loss, rtol=1e-6)
 
     def close(a, b):
