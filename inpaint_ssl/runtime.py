@@ -15,11 +15,15 @@ MIN_SECONDS = 0.1  # programs that compile faster are not worth a file
 _LOCK_SECONDS = 10.0
 _ENTRY = re.compile(r"(.+-[0-9a-f]{64})-(?:cache|atime)")  # of JAX's cache; other files are none of our business
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+# Each process times its own kernels: a process that finds its program in the cache would keep the others waiting.
+_TUNE_APART = "--xla_gpu_shard_autotuning=false"
 log = logging.getLogger(__name__)
 
 
 def configure(config: ConfigDict) -> None:
-    """Set up JAX by `config.engine.compilation_cache` and `config.deterministic`; before its first computation.
+    """Set up JAX by `config.engine.compilation_cache` and `config.deterministic`.
+
+    Before its first computation, and in a run of several processes after jax.distributed is initialised.
 
     A cache folder that cannot be used is a warning in the log, and programs are compiled anew. With "auto" a folder in
     the environment variable JAX_COMPILATION_CACHE_DIR stays as it is.
@@ -52,6 +56,8 @@ def _use_cache(folder: Path) -> None:
         return
     if removed:
         log.info("removed %d unfinished programs from %s", removed, folder)
+    if jax.distributed.is_initialized():
+        _add_xla_flag(_TUNE_APART)
     jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_raise_persistent_cache_errors", False)
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)

@@ -208,3 +208,12 @@ def test_a_second_start_takes_at_most_half_of_the_first(tmp_path: Path) -> None:
     assert 0 < second["compile_or_fetch"] < first["compile_or_fetch"] < first["seconds"]
     assert result["ratio"] == second["seconds"] / first["seconds"] <= result["goal_ratio"] == 0.5
     assert "goal <= 0.5: met" in done.stdout
+
+
+def test_processes_of_one_run_do_not_wait_for_each_others_kernels(settings, tmp_path: Path, monkeypatch) -> None:
+    settings.engine.compilation_cache = str(tmp_path)
+    configure(settings)
+    assert "shard_autotuning" not in os.environ["XLA_FLAGS"]
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    configure(settings)
+    assert os.environ["XLA_FLAGS"].endswith(" --xla_gpu_shard_autotuning=false")
