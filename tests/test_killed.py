@@ -23,10 +23,10 @@ SETTINGS = (
 
 @pytest.mark.slow
 def test_a_killed_study_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """Killed in pretraining, during a save, and in fine-tuning."""
+    """Killed in pretraining, during a save in the background, and in fine-tuning."""
     whole = Study(tmp_path / "whole", tmp_path / "cache", *SETTINGS)
     whole.run()
-    killed = Study(tmp_path / "killed", tmp_path / "cache", *SETTINGS)
+    killed = Study(tmp_path / "killed", tmp_path / "cache", *SETTINGS, "engine.async_checkpoints=on")
     draw = random.Random(1)
     assert killed.kill("pretrain", draw)
     assert killed.kill("save", draw) and killed.is_saving()
