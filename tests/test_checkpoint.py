@@ -210,8 +210,13 @@ def test_a_cut_off_save_is_named_and_removed(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
     shutil.copytree(tmp_path / "2" / "params", tmp_path / "3.orbax-checkpoint-tmp" / "params.orbax-checkpoint-tmp")
     step, (line,) = restored(tmp_path)
-    assert step == 2 and "3.orbax-checkpoint-tmp was cut off" in line
+    assert step == 2 and "3.orbax-checkpoint-tmp was cut off" in line and "the checkpoint before it is used" in line
     assert names(tmp_path) == {"1", "2"}
+    lines: list[str] = []
+    (tmp_path / "first" / "1.orbax-checkpoint-tmp").mkdir(parents=True)
+    checkpoints = RunCheckpoints(tmp_path / "first", warn=lines.append)
+    assert checkpoints.restore(state_of(0)) is None and "the run begins anew" in lines[0]
+    checkpoints.close()
 
 
 @pytest.mark.slow

@@ -107,8 +107,9 @@ class RunCheckpoints:
         return sorted(int(path.name) for path in self._directory.glob("*") if path.name.isdecimal())
 
     def _newest_intact(self, like: TrainState) -> Restored | None:
+        before = "the checkpoint before it is used" if self._steps() else "the run begins anew, there is none before it"
         for path in self._clear_unfinished():
-            self._tell(f"{path} was cut off while it was written; it is removed, and the checkpoint before it is used")
+            self._tell(f"{path} was cut off while it was written; it is removed, and {before}")
         reasons: dict[int, str] = {}  # of damaged checkpoints, newest first
         for step in reversed(self._steps()):
             try:
