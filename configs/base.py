@@ -104,6 +104,7 @@ def get_config() -> ConfigDict:
     c.pretrain.early_stopping_patience = 4
     c.pretrain.early_stopping_min_delta = 50.0  # at 512 x 512 pixels; scaled by image area
     c.finetune = _training()
+    c.finetune.dice_epsilon = 1e-7  # of equation 2: a class absent from batch and prediction then has loss 0
 
     c.transfer = ConfigDict()
     c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder"

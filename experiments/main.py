@@ -3,7 +3,8 @@
 Without --workdir the folder is runs/<config.study>. Without --config the study in --workdir goes on with the settings
 of its config.json. Any setting can be changed on the command line, for example --config.seeds=0,1,2 or
 --config.stage=report; --config.stage=gallery only draws how a slice is corrupted. Exit codes: 0 complete, 1 a run of
-the study failed, 2 something given cannot be used, 130 interrupted (the same command goes on).
+the study failed, 2 something given cannot be used, 75 stopped by SIGTERM, SIGINT or SIGUSR1 after saving, or because
+another process of the run has ended (the same command goes on), 130 ended at once by a second SIGINT.
 """
 
 import contextlib
@@ -20,6 +21,8 @@ from rich.console import Console
 from configs import base
 from inpaint_ssl.config import load, resolve
 from inpaint_ssl.errors import InputError
+from inpaint_ssl.machines import Machines, start
+from inpaint_ssl.signals import EXIT_AT_ONCE, EXIT_STOPPED, Stopped, graceful_stop
 
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
@@ -75,7 +78,7 @@ def _define_config(argv: Sequence[str], saved: Path | None, values: flags.FlagVa
 
 
 class _LogFile(logging.FileHandler):
-    """log.txt of a study. What is said before the study's folder is made waits, so that a refused one leaves no trace."""
+    """log.txt of a study; what is said before its folder is made waits, so that a refused one leaves no trace."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "log.txt", delay=True, encoding="utf-8")
@@ -89,8 +92,7 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def _log_to(workdir: Path) -> Iterator[None]:
-    handler = _LogFile(workdir)
+def _log_to(handler: logging.Handler) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("inpaint_ssl")
     logger.setLevel(logging.INFO)
@@ -103,8 +105,25 @@ def _log_to(workdir: Path) -> Iterator[None]:
         handler.close()
 
 
+def _run(config: ConfigDict, workdir: Path, machines: Machines, errors: Console) -> int:
+    """Run the study; of several processes the first alone writes and speaks."""
+    from inpaint_ssl.study import run_study
+
+    def warn(line: str) -> None:
+        errors.print(line)
+
+    def stop() -> str:
+        asked = machines.any("stop", bool(request.requested))
+        return request.requested or ("a signal to another process" if asked else "")
+
+    writes = machines.is_writer()
+    with _log_to(_LogFile(workdir) if writes else logging.NullHandler()), graceful_stop(warn) as request:
+        return 0 if run_study(config, base.get_config(), workdir, Console(quiet=not writes), machines, stop) else 1
+
+
 def main(argv: Sequence[str]) -> int:
     """The exit code of the command line `argv`."""
+    machines = Machines(1, 0, {})
     debug = any(word.lstrip("-") in ("debug", "debug=true", "debug=True") for word in argv)
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     if any(word in ("-h", "--help", "-help", "--helpfull") for word in argv):
@@ -115,17 +134,22 @@ def main(argv: Sequence[str]) -> int:
         config = resolve(config, base.get_config())
         if workdir.exists() and not workdir.is_dir():
             raise InputError(f"--workdir: {workdir} is a file, expected a folder or a path where one can be made")
-        with _log_to(workdir):
-            from inpaint_ssl.study import run_study
-
-            return 0 if run_study(config, base.get_config(), workdir, Console()) else 1
+        given = config.distributed
+        machines = start(given.coordinator, given.processes, given.process)
+        code = _run(config, workdir, machines, errors)
+        machines.end(code)
+        return code
+    except Stopped as stopped:
+        message, code = f"stopped by {stopped} and saved; the same command goes on", EXIT_STOPPED
+        trace = traceback.format_exc()
     except (InputError, OSError) as error:
         remedy = "" if isinstance(error, InputError) else "; a study needs readable files and room in --workdir"
         message, code, trace = f"error: {error}{remedy}", 2, traceback.format_exc()
     except KeyboardInterrupt:
-        message, code = "interrupted; the same command goes on from the last checkpoint", 130
+        message, code = "interrupted; the same command goes on from the last checkpoint", EXIT_AT_ONCE
         trace = traceback.format_exc()
     errors.print(f"{trace}{message}" if debug else message)
+    machines.end(code)
     return code
 
 

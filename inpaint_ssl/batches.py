@@ -156,11 +156,22 @@ def resident_feed(source: ArraySliceSource, dtype: Any) -> Feed:
     return Feed(data, fetch_resident, pick, len(source))
 
 
-def streamed_feed(source: SliceSource, dtype: Any, threads: int, ahead: int) -> Feed:
-    """Batches read from the source by `threads` threads, at most `ahead` of them waiting; images as `dtype`."""
+def streamed_feed(
+    source: SliceSource, dtype: Any, threads: int, ahead: int, local_rows: Callable[[int], slice] = slice
+) -> Feed:
+    """Batches read from the source by `threads` threads, at most `ahead` of them waiting; images as `dtype`.
+
+    local_rows(size): the rows of a batch that this process's devices use, all by default; the others are not read.
+    """
 
     def assemble(indices: np.ndarray, size: int) -> Batch:
-        batch = make_batch(source, indices, size)
-        return batch._replace(images=np.asarray(batch.images).astype(dtype, copy=False))
+        rows = local_rows(size)
+        ours = pick(indices, size).indices[rows]
+        real = make_batch(source, ours, len(ours))
+        batch = [np.zeros((size, *leaf.shape[1:]), leaf.dtype) for leaf in real]
+        for whole, part in zip(batch, real, strict=True):
+            whole[rows] = part
+        images, labels, ids, _ = batch
+        return Batch(images.astype(dtype, copy=False), labels, ids, np.arange(size) < len(indices))
 
     return Feed((), fetch_streamed, assemble, len(source), threads, ahead)

@@ -5,6 +5,7 @@ one in turn, or all in one program (unrolled, vmapped, or each device some). How
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from inpaint_ssl.batches import Fetch
+from inpaint_ssl.memory import predicted_peak_bytes
 from inpaint_ssl.parallel import Driver, make_mesh
 from inpaint_ssl.steps import Metrics, TrainStep, ValidationStep, keep_where
 from inpaint_ssl.types import Params, TrainState
@@ -150,6 +152,30 @@ class Programs:
         self.keep_best = Driver(
             lambda axis_name: _keep_best, self.mesh, settings.driver, (SEEDS, SEEDS, SEEDS), SEEDS, donate=(0,)
         )
+
+    def predicted_bytes(self, batch_size: int, state: TrainState, data: Any, item: Any) -> int:
+        """Peak of one device in a training step with batches of `batch_size`, found by compiling it.
+
+        state: shapes of one seed's state; data: the resident slices; item: one seed's item, leaves (n, ...), of any n.
+        The states of programs that wait for their turn are counted too.
+        """
+        m = self.per_program
+
+        def shaped(leaf: Any, *leading: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype)
+
+        states = jax.tree.map(lambda leaf: shaped(leaf, m), state)
+        items = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((1, m, self.padded(batch_size), *leaf.shape[1:]), leaf.dtype), item
+        )
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), m))
+        positions = jax.ShapeDtypeStruct((1, m), np.int32)
+        compiled = self.train.lower(states, data, items, positions, keys).compile()
+        one_state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        one_best = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
+        here = self.seeds // self.mesh.shape["seed"]
+        waiting = here - m // self.mesh.shape["seed"]
+        return predicted_peak_bytes(compiled) + waiting * one_state + here * one_best
 
     def padded(self, batch_size: int) -> int:
         """The batch size as a multiple of the devices that share a batch."""

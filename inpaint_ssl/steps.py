@@ -49,14 +49,14 @@ def inpainting_loss(model: UNet, corrupt: Corruptor) -> LossFunction:
     return loss
 
 
-def segmentation_loss(model: UNet, membership: Bool[AnyArray, "256 k"]) -> LossFunction:
+def segmentation_loss(model: UNet, membership: Bool[AnyArray, "256 k"], epsilon: float = 1e-7) -> LossFunction:
     """Equation 2 between the sigmoid of the logits and the classes of the labels."""
 
     def loss(params: Params, batch: Batch, key: jax.Array, step: jax.Array | int, axis_name: str | None) -> jax.Array:
         del key, step
         probability = jax.nn.sigmoid(_apply(model, params, batch.images))
         target = one_hot(batch.labels, membership)
-        return batch_dice_loss(probability, target, is_real=batch.is_real, axis_name=axis_name)
+        return batch_dice_loss(probability, target, epsilon=epsilon, is_real=batch.is_real, axis_name=axis_name)
 
     return loss
 

@@ -52,17 +52,21 @@ def make_task(name: str, dtype: Any = jnp.float32) -> Task:
         loss = inpainting_loss(model, corrupt)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
     params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params)
+    return Task(loss, params, some_batch())
+
+
+def some_batch() -> Batch:
+    """Eight smooth images with two nested discs as labels, the last two rows padding."""
     rng = np.random.default_rng(0)
     centre = rng.uniform(5, 11, (8, 1, 1, 2))
     distance = np.hypot(np.arange(16)[:, None] - centre[..., 0], np.arange(16) - centre[..., 1])
     images = np.cos(distance / 2)[..., None] + 0.1 * rng.normal(size=(8, 16, 16, 1))
-    batch = Batch(
+    return Batch(
         images=images.astype(np.float32),
         labels=(distance < 5).astype(np.uint8) + (distance < 3),
         example_ids=np.arange(10, 18, dtype=np.uint32),
         is_real=np.arange(8) < 6,
     )
-    return Task(loss, params, batch)
 
 
 def repeat(tree: Any, *axes: int) -> Any:

@@ -120,6 +120,7 @@ RULES: dict[str, Rule] = {
     "model.groups": _at_least(1),
     "model.dtype": _one_of("auto", "float32", "bfloat16"),
     "model.conv_gradients": _one_of("auto", "derived", "canonical"),
+    "finetune.dice_epsilon": POSITIVE,
     "transfer.parts": _tuple_of(lambda part: part in PARTS, '"encoder", "decoder" or both'),
     "transfer.adapt_input": _one_of("refuse", "average"),
     "evaluate.batch_size": _at_least(1),

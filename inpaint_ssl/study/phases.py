@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -14,7 +15,7 @@ from inpaint_ssl.corruption import CORRUPTORS, Corruptor, corrupt_from_bank, mak
 from inpaint_ssl.data import ArraySliceSource
 from inpaint_ssl.engine import WHOLE, EngineSettings, Programs
 from inpaint_ssl.losses import dice_loss_of_sums
-from inpaint_ssl.memory import device_memory_bytes
+from inpaint_ssl.memory import check_fits, limit_bytes
 from inpaint_ssl.models import UNet
 from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
 from inpaint_ssl.rng import stream_key
@@ -26,7 +27,11 @@ from inpaint_ssl.steps import (
     segmentation_loss,
 )
 from inpaint_ssl.study.prepare import StudyData
+from inpaint_ssl.types import TrainState
 
+# Arrays of the first level's size that a step can hold at once, deeper levels included, and the share of the memory
+# below which nothing is looked at more closely.
+AT_MOST_MAPS, SURELY_FITS = 60, 0.25
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +72,7 @@ class Phases:
             "filters": config.model.filters,
             "groups": config.model.groups,
             "dtype": compute_dtype(config.model.dtype),
+            "conv_gradients": config.model.conv_gradients,
         }
         self.inpainter = UNet(out_channels=len(data.channel_names), head="inpainting", **model)
         self.segmenter = UNet(out_channels=len(data.classes.names), head="segmentation", **model)
@@ -74,13 +80,14 @@ class Phases:
         corrupt = self.corrupt = make_corruptor(config, data)
         self._losses = {
             "pretrain": inpainting_loss(self.inpainter, corrupt),
-            "finetune": segmentation_loss(self.segmenter, membership),
+            "finetune": segmentation_loss(self.segmenter, membership, config.finetune.dice_epsilon),
         }
         self._validation = {
             "pretrain": make_inpainting_validation_step(self.inpainter, corrupt),
             "finetune": make_segmentation_validation_step(self.segmenter, membership),
         }
         self.feed, self.validation_feed = self._feeds(data)
+        self._programs: list[Programs] = []
         self.get = functools.cache(self._build)
         self._image_shape = (*config.data.image_size, len(data.channel_names))
         self.init = functools.cache(self._initialiser)
@@ -89,7 +96,7 @@ class Phases:
         settings, sources = self.config.data, (data.pretraining, data.validation)
         dtype = jnp.dtype(settings.device_dtype)
         size = sum(source.images.size * dtype.itemsize + source.targets.nbytes for source in sources)
-        allowed = int(settings.device_memory_fraction * device_memory_bytes())
+        allowed = int(settings.device_memory_fraction * limit_bytes())
         fits = size <= allowed
         log.info(
             "training and validation slices are %.2f GB, %.2f GB of a device are allowed for them: %s",
@@ -101,9 +108,12 @@ class Phases:
         def feed(source: ArraySliceSource) -> Feed:
             if fits:
                 return resident_feed(source, dtype)
-            return streamed_feed(source, dtype, settings.stream_threads, settings.stream_prefetch)
+            return streamed_feed(source, dtype, settings.stream_threads, settings.stream_prefetch, self._local_rows)
 
         return feed(sources[0]), feed(sources[1])
+
+    def _local_rows(self, size: int) -> slice:
+        return self._programs[0].train.local_rows(size)
 
     def _build(self, phase: str, seeds: int, steps_per_epoch: int) -> Phase:
         section = self.config[phase]
@@ -118,7 +128,29 @@ class Phases:
             self._validation[phase],
             self.validation_feed.fetch,
         )
+        self._programs.append(programs)
         return Phase(programs, optimizer, schedule)
+
+    def check_memory(self, phase: str, seeds: int) -> None:
+        """InputError, with the largest batch that would fit, when a training step needs more memory than there is.
+
+        Nothing is allocated. Steps that are small beyond doubt are not compiled for it.
+        """
+        section, limit = self.config[phase], limit_bytes()
+        height, width, channels = self._image_shape
+        pixels = section.batch_size * height * width * (channels + AT_MOST_MAPS * self.config.model.filters[0])
+        if 4 * pixels * seeds < SURELY_FITS * limit:
+            return
+        programs, optimizer, _ = self.get(phase, seeds, 1)
+        params = jax.eval_shape(self.init(phase), stream_key(0, "shapes"))
+        state = TrainState(params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32))
+        item = self.feed.assemble(np.arange(1), 1)
+        check_fits(
+            lambda size: programs.predicted_bytes(size, state, self.feed.data, item),
+            section.batch_size,
+            limit,
+            f"config.{phase}.batch_size",
+        )
 
     def placed(self, programs: Programs) -> tuple[Any, Any]:
         """Training and validation slices on the devices; () where they are streamed. Placed once for all phases."""
@@ -127,15 +159,14 @@ class Phases:
             self._placed = put(self.feed.data, WHOLE), put(self.validation_feed.data, WHOLE)
         return self._placed
 
+    def validation_loss(self, phase: str, sums: Any) -> float:
+        """Equation 1 or 2 from the sums over the whole validation set."""
+        if phase == "pretrain":
+            return float(sums["total"] / sums["count"])
+        return float(dice_loss_of_sums(sums["intersection"], sums["total"], self.config.finetune.dice_epsilon))
+
     def _initialiser(self, phase: str) -> Any:
         """seed key -> fresh parameters. They depend on phase and seed alone, so both arms share decoder and head."""
         model = self.inpainter if phase == "pretrain" else self.segmenter
         images = jnp.zeros((1, *self._image_shape))
         return jax.jit(lambda key: model.init(key, images)["params"])
-
-
-def validation_loss(phase: str, sums: Any) -> float:
-    """Equation 1 or 2 from the sums over the whole validation set."""
-    if phase == "pretrain":
-        return float(sums["total"] / sums["count"])
-    return float(dice_loss_of_sums(sums["intersection"], sums["total"]))

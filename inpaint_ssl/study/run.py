@@ -11,6 +11,7 @@ from rich.console import Console
 from inpaint_ssl.config import check_same_study, length_of, to_json
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, write_json_atomic
+from inpaint_ssl.machines import Machines
 from inpaint_ssl.report import print_table, write_report
 from inpaint_ssl.signals import Stopped
 from inpaint_ssl.study.cells import Cell, Group, finetune_cells, grouped, pretrain_cells
@@ -22,15 +23,21 @@ log = logging.getLogger(__name__)
 
 
 def run_study(
-    config: ConfigDict, base: ConfigDict, workdir: Path, console: Console, stop: Callable[[], str] = str
+    config: ConfigDict,
+    base: ConfigDict,
+    workdir: Path,
+    console: Console,
+    machines: Machines | None = None,
+    stop: Callable[[], str] = str,
 ) -> bool:
     """Run `config.stage` of the study in `workdir`; True when every cell of the stage is complete.
 
     `config` and `base` come from inpaint_ssl.config.resolve and configs/base.py. Finished cells are skipped; a finished
     study is only printed. A cell that fails is reported and does not stop the others. Raises InputError before anything
     is written when data, splits or `workdir` do not fit, and signals.Stopped, after saving, when `stop()` names a
-    signal.
+    signal. Of several `machines` (processes) the first alone writes; all must call this with the same settings.
     """
+    machines = machines or Machines(1, 0, {})
     for note in check_same_study(workdir, config):
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if config.stage == "gallery":
@@ -48,9 +55,11 @@ def run_study(
         if config.stage == "report" or stale:
             write_report(workdir)
     else:
-        complete = _train_and_evaluate(config, base, workdir, console, cells, stop)
-        write_report(workdir)
-    print_table(workdir, console)
+        complete = _train_and_evaluate(config, base, workdir, console, cells, machines, stop)
+        if machines.is_writer():
+            write_report(workdir)
+    if machines.is_writer():
+        print_table(workdir, console)
     return complete
 
 
@@ -65,7 +74,13 @@ def _is_finished(config: ConfigDict, workdir: Path, cells: list[Cell]) -> bool:
 
 
 def _train_and_evaluate(
-    config: ConfigDict, base: ConfigDict, workdir: Path, console: Console, cells: list[Cell], stop: Callable[[], str]
+    config: ConfigDict,
+    base: ConfigDict,
+    workdir: Path,
+    console: Console,
+    cells: list[Cell],
+    machines: Machines,
+    stop: Callable[[], str],
 ) -> bool:
     # Imported here so that printing a finished study and the report stage start without jax.
     from inpaint_ssl.data import write_splits
@@ -79,23 +94,26 @@ def _train_and_evaluate(
     _check_stage(config.stage, cells, workdir)
     data = prepare(config, workdir, console)
     manifest = make_manifest(config, data)
-    trainer = Trainer(config, data, workdir, manifest, console, stop=stop)
+    trainer = Trainer(config, data, workdir, manifest, console, stop=stop, is_writer=machines.is_writer())
     # A gallery from before config.json may be one of other settings.
     has_gallery = (workdir / "config.json").exists() and (workdir / "gallery.npz").exists()
-    if config.evaluate.corruption_gallery and cells[0].phase == "pretrain" and not has_gallery:
-        write_gallery(config, data.training, workdir, console)
-    write_json_atomic(workdir / "config.json", to_json(config))
-    write_json_atomic(workdir / "manifest.json", manifest)
-    write_splits(workdir / "splits.json", data.splits)
+    machines.barrier("prepared")  # all have read what an earlier start left
+    if machines.is_writer():
+        if config.evaluate.corruption_gallery and cells[0].phase == "pretrain" and not has_gallery:
+            write_gallery(config, data.training, workdir, console)
+        write_json_atomic(workdir / "config.json", to_json(config))
+        write_json_atomic(workdir / "manifest.json", manifest)
+        write_splits(workdir / "splits.json", data.splits)
     complete = True
     for group in grouped(cells):
         if config.stage not in ("all", "evaluate", group.phase):
             continue
         if signal := stop():
             raise Stopped(signal)
-        complete &= _run_group(trainer, group, config, workdir)
-        collect_rows(workdir, cells)
-        write_study(config, base, data, manifest, workdir, cells)
+        complete &= _run_group(trainer, group, config, workdir, machines)
+        if machines.is_writer():
+            collect_rows(workdir, cells)
+            write_study(config, base, data, manifest, workdir, cells)
     return complete
 
 
@@ -110,29 +128,36 @@ def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:
             )
 
 
-def _run_group(trainer: "Trainer", group: Group, config: ConfigDict, workdir: Path) -> bool:
+def _run_group(trainer: "Trainer", group: Group, config: ConfigDict, workdir: Path, machines: Machines) -> bool:
     """Train and evaluate what is missing of a group; False when a cell fails or needs a run that is not there."""
-    length = length_of(config, group.phase)
+    length, stop = length_of(config, group.phase), trainer.stop
 
     def tell(line: str) -> None:
         log.error("%s", line)
         trainer.console.print(line, style="red", highlight=False, soft_wrap=True, markup=False)
 
-    if not all(cell.is_trained(workdir, length) for cell in group.cells):
+    def trained() -> list[Cell]:
+        machines.barrier("look")  # nothing is written while the processes look at what there is
+        found = [cell for cell in group.cells if cell.is_trained(workdir, length)]
+        machines.barrier("seen")
+        return found
+
+    if len(trained()) < len(group.cells):
         lacking = {cell: _lacking(trainer, cell, config.stage, workdir) for cell in group.cells}
+        machines.barrier("begin")
         for cell, folder in lacking.items():
             if folder is not None:
                 tell(f"skipped: {cell.name}, because {folder} is not trained")
         able = tuple(cell for cell, folder in lacking.items() if folder is None)
         if able:
-            for error in _trained(trainer, Group(able)):
+            for error in _trained(trainer, Group(able), machines):
                 tell(f"failed: {error}")
-    trained = [cell for cell in group.cells if cell.is_trained(workdir, length)]
-    if config.stage in ("all", "evaluate"):
-        for cell in trained:
+    done = trained()
+    if config.stage in ("all", "evaluate") and machines.is_writer():
+        for cell in done:
             if not cell.is_evaluated(workdir):
-                trainer.evaluate(cell)
-    return len(trained) == len(group.cells)
+                trainer.evaluate(cell, stop if machines.count == 1 else str)
+    return len(done) == len(group.cells)
 
 
 def _lacking(trainer: "Trainer", cell: Cell, stage: str, workdir: Path) -> Path | None:
@@ -143,14 +168,15 @@ def _lacking(trainer: "Trainer", cell: Cell, stage: str, workdir: Path) -> Path 
     return pretraining if cell.arm == "pretrained" and not (pretraining / "result.json").exists() else None
 
 
-def _trained(trainer: "Trainer", group: Group) -> list[str]:
+def _trained(trainer: "Trainer", group: Group, machines: Machines) -> list[str]:
     """Train the group; what went wrong."""
     import jax
 
     try:
         return trainer.train(group)
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        machines.settle()  # when another process has ended, this one ends here, and says so
+        if "RESOURCE_EXHAUSTED" not in str(error) or machines.count > 1:
             raise
         text = " ".join(str(error).split())[:300]
         return [f"{group.name}: out of memory ({text}); lower config.{group.phase}.batch_size or model.filters"]

@@ -21,9 +21,10 @@ from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evalua
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
 from inpaint_ssl.progress import StageProgress
 from inpaint_ssl.rng import stream_key
+from inpaint_ssl.signals import Stopped
 from inpaint_ssl.steps import make_predict_step, make_restore_step
 from inpaint_ssl.study.cells import Cell, Group
-from inpaint_ssl.study.phases import Phases, validation_loss
+from inpaint_ssl.study.phases import Phases
 from inpaint_ssl.study.prepare import StudyData
 from inpaint_ssl.study.pretrained import pretraining_folders
 from inpaint_ssl.training import LoopSettings, SeedRun, TrainingRun, TrainResult, last_step, train
@@ -59,6 +60,10 @@ class Trainer:
         self.predict = jax.jit(make_predict_step(self.phases.segmenter))
         self.pretraining = pretraining_folders(config, workdir)
         self.transfer_shown = False
+        for phase in {"all": ("pretrain", "finetune"), "pretrain": ("pretrain",), "finetune": ("finetune",)}.get(
+            config.stage, ()
+        ):
+            self.phases.check_memory(phase, len(config.seeds))
         if config.transfer.pretrained_study:  # weights that do not fit are found before anything is written
             for seed in config.seeds:
                 self._graft(seed, self._fresh(Cell("finetune", seed)))
@@ -131,7 +136,7 @@ class Trainer:
             validation_data=validation_data,
             validation_batch=self.config.evaluate.batch_size,
             validation_keys=lambda step: self._validation_keys(group, step),
-            validation_loss=lambda sums: validation_loss(phase, sums),
+            validation_loss=lambda sums: phases.validation_loss(phase, sums),
             learning_rate=lambda step: float(schedule(step)),
             settings=settings,
             stop=self.stop,
@@ -212,8 +217,11 @@ class Trainer:
         }
         return {**self.manifest, "cell": vars(cell), **seen}
 
-    def evaluate(self, cell: Cell) -> None:
-        """Measure a trained cell on the test scans; the file of rows comes last and marks it as evaluated."""
+    def evaluate(self, cell: Cell, stop: Callable[[], str] = str) -> None:
+        """Measure a trained cell on the test scans; the file of rows comes last and marks it as evaluated.
+
+        Raises signals.Stopped between two scans when stop() names a signal; the evaluation then begins anew next time.
+        """
         directory = self.workdir / cell.directory
         params = load_weights(directory / "best", self._shapes(cell.phase))
         columns = {
@@ -231,6 +239,8 @@ class Trainer:
         ) as progress:
 
             def on_scan(done: int) -> None:
+                if signal := stop():
+                    raise Stopped(signal)
                 progress.update(done, f"{done / (time.monotonic() - began):.1f} scans/s")
 
             measure = self._inpainting if cell.phase == "pretrain" else self._segmentation

@@ -124,7 +124,7 @@ class _Loop:
             note = self._log()
         if validates and self.active().any():
             note = f"{note}  validation {self._validate():.4g}"
-        signal = self.of.stop() if logs or jax.process_count() == 1 else ""  # several processes agree at a row
+        signal = self.of.stop()
         saves = validates or signal or (settings.checkpoint_every and step % settings.checkpoint_every == 0)
         if saves:
             self._read_metrics()

@@ -20,6 +20,7 @@ SETTINGS = (
     "finetune.max_steps=6",
     "finetune.validate_every_steps=3",
     "evaluate.inpainting_examples=2",
+    "engine.devices=1",  # the tests show jax four, which take longer to compile for
     "evaluate.corruption_gallery=False",  # compiling all corruptions takes longer than the rest; see test_gallery.py
 )
 
