@@ -1,13 +1,22 @@
 """What every test shares: the devices, checked types and shapes, and the real scans."""
 
+import atexit
 import datetime
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Before jax starts: the CPU unless the caller chose otherwise, seen as four devices (an existing flag, later, wins).
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {os.environ.get('XLA_FLAGS', '')}".strip()
+
+# Programs compiled by one test serve the others and the processes that tests start; the user's own are left alone.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="inpaint_ssl_programs_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import pytest
 from beartype import BeartypeConf, beartype
