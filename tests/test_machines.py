@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import Study
 
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.machines import LOST, start
@@ -256,3 +257,42 @@ def test_processes_train_as_one(of_one_process, tmp_path: Path, count: int, driv
     assert [code for code, _, _ in results] == [0] * count, results
     gradients, parameters = largest_difference(dict(np.load(target)), of_one_process)
     assert gradients < 1e-5 and parameters < 1e-9
+
+
+class PairOfStudy(Study):
+    """The tiny study by two processes."""
+
+    def start_pair(self) -> list[subprocess.Popen]:
+        given = [f"--config.distributed.coordinator=127.0.0.1:{free_port()}", "--config.distributed.processes=2"]
+        return [launch([*self.command[1:], *given, f"--config.distributed.process={index}"]) for index in range(2)]
+
+
+def study_of_two(folder: Path, cache: Path) -> PairOfStudy:
+    return PairOfStudy(folder / "study", cache, "split.label_fractions=(1.0,)", "engine.devices=0")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> PairOfStudy:
+    """A finished study; the first process alone has written and spoken."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    study = study_of_two(folder, folder / "cache")
+    first, second = finish(study.start_pair(), timeout=600)
+    assert first[0] == second[0] == 0, (first, second)
+    assert "Dice on the test scans" in first[1] and "pretrain" not in second[1]
+    return study
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_study_goes_on_after_a_process_was_killed(tmp_path: Path, undisturbed: PairOfStudy, victim: int) -> None:
+    study = study_of_two(tmp_path, undisturbed.workdir.parent / "cache")
+    pair = study.start_pair()
+    study.wait_for(pair[victim], lambda: study.checkpoints("pretrain"))
+    pair[victim].kill()
+    code, _, errors = finish(pair)[1 - victim]
+    assert code == LOST and f"process {victim} of the run has ended" in errors
+    assert not (study.workdir / "study.json").exists()
+    results = finish(study.start_pair(), timeout=600)
+    assert [code for code, _, _ in results] == [0, 0], results
+    assert study.contents() == undisturbed.contents()
