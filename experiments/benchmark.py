@@ -13,12 +13,13 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from experiments.benchmarks import corruption, memory, startup, training
+from experiments.benchmarks import corruption, engine, memory, startup, training
 from inpaint_ssl.errors import InputError
 
 # Name -> (folder, quick, console) -> file of results. Their modules import no jax, which starts in their processes.
 BENCHMARKS: dict[str, Callable[..., Path]] = {
     "corruption": corruption.run,
+    "engine": engine.run,
     "memory": memory.run,
     "startup": startup.run,
     "training": training.run,

@@ -166,7 +166,7 @@ def streamed_feed(
 
     def assemble(indices: np.ndarray, size: int) -> Batch:
         rows = local_rows(size)
-        ours = pick(indices, size).indices[rows]
+        ours = np.asarray(pick(indices, size).indices)[rows]
         real = make_batch(source, ours, len(ours))
         batch = [np.zeros((size, *leaf.shape[1:]), leaf.dtype) for leaf in real]
         for whole, part in zip(batch, real, strict=True):
