@@ -9,6 +9,7 @@ import pytest
 from experiments.benchmark import main
 
 
+@pytest.mark.slow
 def test_the_command_from_end_to_end(tmp_path: Path, capsys) -> None:
     assert main(["benchmark", "engine", "--quick", f"--output={tmp_path}"]) == 0
     printed, result = capsys.readouterr().out, json.loads((tmp_path / "engine.json").read_text())

@@ -22,6 +22,10 @@ def standardise_weights(kernel: Float[Array, "h w i o"]) -> Float[Array, "h w i 
     return centred / (std + STANDARDISATION_EPSILON)
 
 
+# Measured (BUILD_NOTES.md): from so many pixels on, the gradient of a kernel is faster as products of matrices, and
+# these are fastest with about so many rows.
+PIXELS_FOR_PRODUCTS, PIXELS_OF_STRIP = 1024, 2048
+
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after, along height and width
 
 
@@ -31,7 +35,7 @@ def _plain(images: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _canonical(images: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """The same convolution, whose two gradients are written as convolutions of NHWC images with HWIO kernels.
+    """The same convolution, whose gradients are convolutions of NHWC images with HWIO kernels, or products of matrices.
 
     Those that jax derives have other orders of dimensions, which XLA on a CPU leaves to a slow kernel inside a loop.
     """
@@ -44,16 +48,56 @@ def _canonical_forward(images: jax.Array, kernel: jax.Array, padding: Padding) -
 
 def _canonical_backward(padding: Padding, saved: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     images, kernel = saved
-    (top, bottom), (left, right) = padding
-    rows, columns = kernel.shape[:2]
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    back = ((rows - 1 - top, rows - 1 - bottom), (columns - 1 - left, columns - 1 - right))
+    of_images = _plain(gradient, turned, _turned(padding, kernel.shape[0]))
+    if images.shape[1] * images.shape[2] >= PIXELS_FOR_PRODUCTS:
+        return of_images, _kernel_gradient_by_products(images, gradient, padding, kernel.shape[0])
     # Summed over images and pixels: the batch takes the place of the input channels, the gradient that of the kernel.
     of_kernel = _plain(jnp.transpose(images, (3, 1, 2, 0)), jnp.transpose(gradient, (1, 2, 0, 3)), padding)
-    return _plain(gradient, turned, back), jnp.transpose(of_kernel, (1, 2, 0, 3))
+    return of_images, jnp.transpose(of_kernel, (1, 2, 0, 3))
 
 
 _canonical.defvjp(_canonical_forward, _canonical_backward)
+
+
+def _turned(padding: Padding, size: int) -> Padding:
+    """The padding of the convolution with the kernel turned by 180 degrees that undoes the shifts of this one."""
+    (top, bottom), (left, right) = padding
+    return (size - 1 - top, size - 1 - bottom), (size - 1 - left, size - 1 - right)
+
+
+def _kernel_gradient_by_products(images: jax.Array, gradient: jax.Array, padding: Padding, size: int) -> jax.Array:
+    """Gradient of the `size` x `size` kernel (h, w, i, o): a sum over strips of rows, each one product of two matrices.
+
+    Of the two arrays the one with fewer channels is laid out as shifted copies side by side, a strip at a time, so that
+    they stay in the cache.
+    """
+    n, height, width, channels = images.shape
+    features = gradient.shape[-1]
+    rows = height
+    while rows * width > PIXELS_OF_STRIP and rows % 2 == 0:
+        rows //= 2
+    turned = features < channels  # the gradient is shifted against the images, the other way round
+    shifted, still = (gradient, images) if turned else (images, gradient)
+    around = _turned(padding, size) if turned else padding
+    padded = jnp.pad(shifted, ((0, 0), *around, (0, 0)))
+    shifts = range(size)[::-1] if turned else range(size)
+
+    def add_strip(total: jax.Array, strip: jax.Array) -> tuple[jax.Array, None]:
+        image, row = strip // (height // rows), strip % (height // rows) * rows
+        shape = (1, rows + size - 1, width + size - 1, padded.shape[-1])
+        window = jax.lax.dynamic_slice(padded, (image, row, 0, 0), shape)[0]
+        copies = [window[a : a + rows, b : b + width] for a in shifts for b in shifts]
+        one = jnp.concatenate(copies, axis=-1).reshape(rows * width, -1)
+        other = jax.lax.dynamic_slice(still, (image, row, 0, 0), (1, rows, width, still.shape[-1]))
+        product = jnp.einsum("pi,pj->ij", one, other.reshape(rows * width, -1), preferred_element_type=total.dtype)
+        return total + product, None
+
+    precision = jnp.promote_types(images.dtype, jnp.float32)
+    start = jnp.zeros((size * size * padded.shape[-1], still.shape[-1]), precision)
+    total, _ = jax.lax.scan(add_strip, start, jnp.arange(n * (height // rows)))
+    total = total.reshape(size, size, padded.shape[-1], still.shape[-1]).astype(images.dtype)
+    return jnp.swapaxes(total, 2, 3) if turned else total
 
 
 def gradient_form(conv_gradients: str, platform: str) -> str:

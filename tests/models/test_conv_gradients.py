@@ -8,19 +8,28 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from inpaint_ssl.models import UNet
+from inpaint_ssl.models import UNet, layers
 from inpaint_ssl.models.layers import _canonical, _convolve, _plain, gradient_form
 
 SAME, POINT, SUBPIXEL = ((1, 1), (1, 1)), ((0, 0), (0, 0)), ((1, 0), (1, 0))
 KINDS = [(3, SAME), (1, POINT), (2, SUBPIXEL)]
-SIZES = [(2, 8, 6), (1, 5, 7), (3, 1, 9), (1, 1, 1)]  # batch, height, width
+# Batch, height and width; channels in and out.
+SHAPES = [((2, 8, 6), (4, 3)), ((2, 4, 6), (3, 4)), ((1, 5, 7), (4, 3)), ((1, 1, 3), (3, 4))]
 
 
-def arrays(kind, size, lead=()):
+@pytest.fixture(params=["convolutions", "products"])
+def form_of_kernel_gradient(request, monkeypatch) -> None:
+    """Small images take the form of large ones too, in strips of few rows."""
+    if request.param == "products":
+        monkeypatch.setattr(layers, "PIXELS_FOR_PRODUCTS", 1)
+        monkeypatch.setattr(layers, "PIXELS_OF_STRIP", 12)
+
+
+def arrays(kind, size, lead=(), channels=(3, 4)):
     """Images, kernel and a gradient of the result in float64, drawn at random."""
     side, _ = kind
     rng = np.random.default_rng(0)
-    shapes = (*size, 3), (side, side, 3, 4), (*size, 4)
+    shapes = (*size, channels[0]), (side, side, *channels), (*size, channels[1])
     return [jnp.asarray(rng.normal(size=(*lead, *shape))) for shape in shapes]
 
 
@@ -36,17 +45,19 @@ def assert_close(ours, expected, tolerance):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
 
 
+@pytest.mark.usefixtures("form_of_kernel_gradient")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", SIZES)
-def test_gradients_are_those_of_jax(kind, size) -> None:
+@pytest.mark.parametrize(("size", "channels"), SHAPES)
+def test_gradients_are_those_of_jax(kind, size, channels) -> None:
     with jax.enable_x64(True):
-        given = arrays(kind, size)
+        given = arrays(kind, size, channels=channels)
         assert given[0].dtype == jnp.float64
         ours = gradients(_canonical, kind[1], *given)
         assert_close(ours, gradients(_plain, kind[1], *given), 1e-10)
         assert float(jnp.abs(ours[2]).max()) > 1e-3
 
 
+@pytest.mark.usefixtures("form_of_kernel_gradient")
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_under_vmap_and_scan(kind) -> None:
     with jax.enable_x64(True):
@@ -59,6 +70,7 @@ def test_gradients_under_vmap_and_scan(kind) -> None:
         assert_close(looped, expected, 1e-10)
 
 
+@pytest.mark.usefixtures("form_of_kernel_gradient")
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_a_batch_on_two_devices(kind) -> None:
     def one(images, kernel, gradient):
@@ -75,6 +87,7 @@ def test_gradients_of_a_batch_on_two_devices(kind) -> None:
         assert_close(jax.jit(sharded)(*given), gradients(_plain, kind[1], *given), 1e-10)
 
 
+@pytest.mark.usefixtures("form_of_kernel_gradient")
 def test_gradients_in_bfloat16() -> None:
     given = [part.astype(jnp.bfloat16) for part in arrays(KINDS[0], (2, 8, 6))]
     ours, expected = (gradients(convolve, SAME, *given) for convolve in (_canonical, _plain))
@@ -86,7 +99,7 @@ def test_gradients_in_bfloat16() -> None:
 
 def test_the_network_takes_the_setting_to_every_convolution() -> None:
     images = jnp.ones((1, 8, 8, 1))
-    params = UNet((16, 32)).init(jax.random.key(0), images)
+    params = jax.eval_shape(UNet((16, 32)).init, jax.random.key(0), images)
     for setting, count in {"derived": 0, "canonical": 7, "auto": 7}.items():
         jaxpr = str(jax.make_jaxpr(UNet((16, 32), conv_gradients=setting).apply)(params, images))
         assert len(re.findall(r"custom_vjp_call\[\s*name=_canonical", jaxpr)) == count, setting

@@ -63,6 +63,7 @@ def test_a_longer_study_goes_on_where_the_shorter_one_ended(short_study: Path, t
     assert "began from the shorter pretraining" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_fit_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("inpaint_ssl.study.phases.limit_bytes", lambda: 6_000_000)
     assert tiny.run(tmp_path / "study", "pretrain.batch_size=40") == 2
