@@ -212,7 +212,7 @@ def test_a_killed_process_ends_the_others_with_a_message(what: str, victim: int)
     began = time.monotonic()
     processes[victim].send_signal(signal.SIGKILL)
     results = finish(processes)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # jax itself would notice after 100 s
     for index, (code, _, errors) in enumerate(results):
         if index != victim:
             assert code == LOST, errors

@@ -77,7 +77,10 @@ def _detected_address(count: int, index: int) -> str:
     """address:port of process 0, by what jax knows of batch systems."""
     from jax._src.clusters import ClusterEnv  # private, but its address would be known only after jax has connected
 
-    address = ClusterEnv.auto_detect_unset_distributed_params(None, count, index, None, None, 30)[0]
+    try:
+        address = ClusterEnv.auto_detect_unset_distributed_params(None, count, index, None, None, 30)[0]
+    except RuntimeError:  # Open MPI 5 without mpi4py
+        address = None
     if address is None:
         raise InputError(
             f"started as process {index} of {count}, but the batch system does not say where process 0 is; add "
