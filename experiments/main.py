@@ -118,7 +118,12 @@ def _run(config: ConfigDict, workdir: Path, machines: Machines, errors: Console)
 
     writes = machines.is_writer()
     with _log_to(_LogFile(workdir) if writes else logging.NullHandler()), graceful_stop(warn) as request:
-        return 0 if run_study(config, base.get_config(), workdir, Console(quiet=not writes), machines, stop) else 1
+        try:
+            return 0 if run_study(config, base.get_config(), workdir, Console(quiet=not writes), machines, stop) else 1
+        except Exception as error:
+            if not isinstance(error, InputError | OSError | Stopped):
+                machines.settle()  # when another process has ended, that is the cause, and this one ends here saying so
+            raise
 
 
 def main(argv: Sequence[str]) -> int:
