@@ -24,7 +24,7 @@ def standardise_weights(kernel: Float[Array, "h w i o"]) -> Float[Array, "h w i 
 
 # Measured (BUILD_NOTES.md): from so many pixels on, the gradient of a kernel is faster as products of matrices, and
 # these are fastest with about so many rows.
-PIXELS_FOR_PRODUCTS, PIXELS_OF_STRIP = 1024, 2048
+PIXELS_FOR_PRODUCTS, PIXELS_OF_STRIP = 128 * 128, 2048
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after, along height and width
 
