@@ -126,7 +126,7 @@ def get_config() -> ConfigDict:
     # device some) | "auto": in_turn on a CPU, vmap on a GPU
     c.engine.driver = "jit"  # "jit" (sharded batches) | "shard_map" | "pmap"
     c.engine.devices = 0  # number of devices that share a batch; 0 = all
-    c.engine.steps_per_call = 0  # training steps in one compiled call; 0 = 1 on a CPU, 10 on a GPU
+    c.engine.steps_per_call = 0  # training steps in one compiled call; 0 = 1 on a CPU, 5 on a GPU
     c.engine.checkpoint_every_steps = 0  # besides those at every validation; 0 = none
     c.engine.async_checkpoints = "auto"  # "on" | "off" | "auto": on a GPU, where training goes on during a save
     c.engine.compilation_cache = "auto"  # "auto" (in the user's cache folder) | "off" | a folder

@@ -42,7 +42,7 @@ class EngineSettings:
         on_cpu = jax.default_backend() == "cpu"
         if seeds == "auto":
             seeds = "in_turn" if on_cpu else "vmap"
-        return cls(seeds, driver, devices, steps_per_call or (1 if on_cpu else 10))
+        return cls(seeds, driver, devices, steps_per_call or (1 if on_cpu else 5))
 
 
 def make_run_steps(step: TrainStep, fetch: Fetch, way: str, *, loop: bool) -> RunSteps:

@@ -11,7 +11,7 @@ from experiments.benchmark import main
 
 @pytest.mark.slow
 def test_the_command_from_end_to_end(tmp_path: Path, capsys) -> None:
-    assert main(["benchmark", "engine", "--quick", f"--output={tmp_path}"]) == 0
+    assert main(["experiments.benchmark", "engine", "--quick", f"--output={tmp_path}"]) == 0
     printed, result = capsys.readouterr().out, json.loads((tmp_path / "engine.json").read_text())
     assert result["quick"] and set(result["feeding"]) == {"resident", "streamed"}
     assert list(result["seeds"]) == ["in_turn", "unroll", "vmap", "devices"]  # the tests show jax four devices

@@ -11,6 +11,7 @@ from inpaint_ssl.config import fingerprint, flatten
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic
 from inpaint_ssl.study.cells import Cell
+from inpaint_ssl.study.phases import compute_dtype
 from inpaint_ssl.study.prepare import StudyData
 from inpaint_ssl.versions import versions
 
@@ -59,6 +60,7 @@ def make_manifest(config: ConfigDict, data: StudyData) -> dict[str, Any]:
         "data_sha256": data.sha256,
         "splits_sha256": data.splits.sha256,
         "versions": versions(),
+        "compute_dtype": str(compute_dtype(config.model.dtype)),
         "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()}, {jax.device_count()} device(s))",
         "seeds": list(config.seeds),
         "split_seed": config.split.split_seed,

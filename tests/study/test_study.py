@@ -215,19 +215,3 @@ def test_cells_have_meaningful_and_distinct_folders() -> None:
     folders = [cell.directory for cell in finetune_cells(config)]
     assert len(set(folders)) == 12
     assert "finetune/pretrained_labels-12p5pct_draw-0_seed-1" in folders
-
-
-@pytest.mark.slow
-def test_a_killed_study_ends_with_the_results_of_an_undisturbed_one(workdir: Path, tmp_path: Path) -> None:
-    folder, kills = tmp_path / "study", 0
-    command = [sys.executable, "-m", "experiments.main", *tiny.arguments(folder)[1:]]
-    for seconds in (9, 14, 19):
-        try:
-            subprocess.run(command, cwd=ROOT, capture_output=True, timeout=seconds)  # ends it with SIGKILL
-        except subprocess.TimeoutExpired:
-            kills += 1
-    assert kills
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (folder / "per_scan.csv").read_text() == (workdir / "per_scan.csv").read_text()
-    assert (folder / "per_slice.csv").read_text() == (workdir / "per_slice.csv").read_text()
