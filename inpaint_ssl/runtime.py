@@ -1,5 +1,6 @@
 """What has to be set before JAX starts: the cache of compiled programs, and deterministic operations on a GPU."""
 
+import ctypes
 import logging
 import os
 import re
@@ -14,20 +15,38 @@ MAX_BYTES = 2 * 1024**3  # compressed programs; the least recently used ones go 
 MIN_SECONDS = 0.1  # programs that compile faster are not worth a file
 _LOCK_SECONDS = 10.0
 _ENTRY = re.compile(r"(.+-[0-9a-f]{64})-(?:cache|atime)")  # of JAX's cache; other files are none of our business
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 # Each process times its own kernels: a process that finds its program in the cache would keep the others waiting.
 _TUNE_APART = "--xla_gpu_shard_autotuning=false"
 log = logging.getLogger(__name__)
 
 
+def keep_freed_memory() -> bool:
+    """Let the C library keep memory that is freed, for what is allocated next; True where that could be set.
+
+    XLA on a CPU allocates its buffers anew at every call, and glibc gives large freed blocks back to the system at
+    once: touching fresh pages costs a fifth of a training step at 64 x 64 (BUILD_NOTES.md). Thresholds that the user has
+    set (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES) stay.
+    """
+    if any(name in os.environ for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt  # glibc alone has it
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, 2**30)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
 def configure(config: ConfigDict) -> None:
-    """Set up JAX by `config.engine.compilation_cache` and `config.deterministic`.
+    """Set up JAX by `config.engine.compilation_cache` and `config.deterministic`, and keep freed memory.
 
     Before its first computation, and in a run of several processes after jax.distributed is initialised.
 
     A cache folder that cannot be used is a warning in the log, and programs are compiled anew. With "auto" a folder in
     the environment variable JAX_COMPILATION_CACHE_DIR stays as it is.
     """
+    keep_freed_memory()
     if config.deterministic:
         _add_xla_flag(_DETERMINISTIC)
     choice = config.engine.compilation_cache

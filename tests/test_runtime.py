@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -217,3 +218,28 @@ def test_processes_of_one_run_do_not_wait_for_each_others_kernels(settings, tmp_
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     configure(settings)
     assert os.environ["XLA_FLAGS"].endswith(" --xla_gpu_shard_autotuning=false")
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from inpaint_ssl.runtime import keep_freed_memory
+kept = keep_freed_memory() if sys.argv[1] == "keep" else None
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    np.ones(8_000_000)
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+def test_freed_memory_is_kept_for_what_comes_next() -> None:
+    def faults(choice: str, **environment: str) -> tuple[str, int]:
+        command = [sys.executable, "-c", FAULTS, choice]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | environment)
+        said, count = done.stdout.split()
+        return said, int(count)
+
+    (_, without), (said, kept) = faults("default"), faults("keep")
+    assert said == "True" and kept < without / 5
+    assert faults("keep", MALLOC_TRIM_THRESHOLD_="131072", MALLOC_MMAP_THRESHOLD_="131072")[0] == "False"

@@ -30,7 +30,9 @@ def _measure(quick: bool, report: Callable[[str], None]) -> dict[str, Any]:
     from experiments.benchmarks.engine_runs import EngineRun
     from experiments.benchmarks.timing import Contender, interleaved
     from inpaint_ssl.engine import EngineSettings
+    from inpaint_ssl.runtime import keep_freed_memory
 
+    keep_freed_memory()  # as a study does
     config = quickstart.get_config()
     if quick:
         config.data.image_size, config.model.filters, config.pretrain.batch_size = (16, 16), (16,), 2

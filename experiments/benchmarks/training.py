@@ -110,7 +110,9 @@ def _measure(
 
     from experiments.benchmarks import training_ours
     from experiments.benchmarks.timing import Contender, interleaved
+    from inpaint_ssl.runtime import keep_freed_memory
 
+    keep_freed_memory()  # as a study does; PyTorch, in the same process, has it too
     rows = []
     for size in listed:
         report(f"{size.side} x {size.side}, batch of {size.batch}, filters {size.filters}, {size.dtype}")
