@@ -26,8 +26,8 @@ def keep_freed_memory() -> bool:
     """Let the C library keep memory that is freed, for what is allocated next; True where that could be set.
 
     XLA on a CPU allocates its buffers anew at every call, and glibc gives large freed blocks back to the system at
-    once: touching fresh pages costs a fifth of a training step at 64 x 64 (BUILD_NOTES.md). Thresholds that the user has
-    set (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES) stay.
+    once: touching fresh pages costs a fifth of a training step at 64 x 64 (BUILD_NOTES.md). Thresholds that the user
+    has set (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES) stay.
     """
     if any(name in os.environ for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")):
         return False

@@ -236,7 +236,8 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_freed_memory_is_kept_for_what_comes_next() -> None:
     def faults(choice: str, **environment: str) -> tuple[str, int]:
         command = [sys.executable, "-c", FAULTS, choice]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | environment)
+        environment = os.environ | environment
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment)
         said, count = done.stdout.split()
         return said, int(count)
 
