@@ -12,7 +12,7 @@ def _training() -> ConfigDict:
     c = ConfigDict()
     c.batch_size = 9  # slices per step
     c.learning_rate = 1e-3  # initial (epoch_decay, constant) or peak (cosine) learning rate of Adam
-    c.schedule = "epoch_decay"  # "epoch_decay" (the paper's) | "step_decay" | "cosine" (over max_steps, to 0) | "constant"
+    c.schedule = "epoch_decay"  # "epoch_decay" (the paper's) | "step_decay" | "cosine" (to 0 at max_steps) | "constant"
     c.decay_factor = 0.9  # epoch_decay, step_decay: the learning rate is multiplied by this ...
     c.decay_every_epochs = 2  # ... every so many epochs (epoch_decay)
     c.decay_every_steps = 500  # ... every so many steps (step_decay)
@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     c.data.hu_windows = ((400.0, 50.0), (1800.0, 40.0), (500.0, 50.0))  # CT: (width, level) in HU of each channel
     c.data.geometry_tolerance_mm = 0.1  # largest distance between the corners of image and label grids
     c.data.use_unlabelled = True  # pretrain on imagesUl / imagesTs too
-    c.data.device_memory_fraction = 0.5  # share of a device's memory for training slices; larger sets are streamed to it
+    c.data.device_memory_fraction = 0.5  # of a device's memory, for training slices; larger sets are streamed
     c.data.device_dtype = "float32"  # of images on the device: "float32" | "bfloat16" | "float16"; masks are uint8
     c.data.stream_threads = 2  # threads that assemble batches when the training set is streamed
     c.data.stream_prefetch = 4  # batches assembled ahead of their use
@@ -96,9 +96,9 @@ def get_config() -> ConfigDict:
     c.model = ConfigDict()
     c.model.filters = (32, 64, 128, 256, 512)  # channels of each level of the U-Net, top to bottom
     c.model.groups = 16  # groups of every GroupNorm; divides every entry of filters
-    c.model.dtype = "auto"  # of the convolutions: "float32" | "bfloat16" | "auto" (bfloat16 on a GPU, float32 on a CPU);
+    c.model.dtype = "auto"  # of convolutions: "float32" | "bfloat16" | "auto" (bfloat16 on a GPU, float32 on a CPU);
     # parameters, losses and the statistics of GroupNorm stay float32
-    c.model.conv_gradients = "auto"  # "derived" (by jax) | "canonical" (NHWC / HWIO) | "auto" (measured, per layer)
+    c.model.conv_gradients = "auto"  # "derived" (by jax) | "canonical" (NHWC, HWIO) | "auto" (canonical on a CPU)
 
     c.pretrain = _training()
     c.pretrain.early_stopping_patience = 4
@@ -122,8 +122,8 @@ def get_config() -> ConfigDict:
 
     # How training runs, not what is trained: results agree to rounding, and a study may go on with other values.
     c.engine = ConfigDict()
-    c.engine.seeds = "auto"  # several seeds: "in_turn" (step by step) | "unroll" (one program) | "vmap" | "devices" (each
-    # device some) | "auto": in_turn on a CPU, vmap on a GPU
+    c.engine.seeds = "auto"  # several seeds: "in_turn" (step by step) | "unroll" (one program) | "vmap" | "devices"
+    # (each device some) | "auto": in_turn on a CPU, vmap on a GPU
     c.engine.driver = "jit"  # "jit" (sharded batches) | "shard_map" | "pmap"
     c.engine.devices = 0  # number of devices that share a batch; 0 = all
     c.engine.steps_per_call = 0  # training steps in one compiled call; 0 = 1 on a CPU, 5 on a GPU
