@@ -111,6 +111,7 @@ def test_parameters_after_five_steps_are_those_of_the_seed_alone(way: str, devic
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-9), at(together, number), alone)
 
 
+@pytest.mark.slow
 def test_a_vmapped_u_net_is_trained_as_alone() -> None:
     with jax.enable_x64(True):
         task = make_task("segmentation", jnp.float64)

@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def begin(folder: Path, gallery: bool) -> None:
     """Run the tiny study but for its training, as if that had failed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_run_cell", lambda *_: False)
+        patch.setattr(run, "_run_group", lambda *_: False)
         assert tiny.run(folder, f"evaluate.corruption_gallery={gallery}") == 1
 
 
