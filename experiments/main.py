@@ -22,7 +22,7 @@ from configs import base
 from inpaint_ssl.config import load, resolve
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.machines import Machines, start
-from inpaint_ssl.signals import EXIT_AT_ONCE, EXIT_STOPPED, Stopped, graceful_stop
+from inpaint_ssl.signals import EXIT_AT_ONCE, EXIT_STOPPED, Stopped, Stops, graceful_stop
 
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
@@ -114,12 +114,14 @@ def _run(config: ConfigDict, workdir: Path, machines: Machines, errors: Console)
 
     def stop() -> str:
         asked = machines.any("stop", bool(request.requested))
-        return request.requested or ("a signal to another process" if asked else "")
+        # A signal that came after this process had answered is for the next time: all must stop at the same step.
+        return (request.requested or "a signal to another process") if asked else ""
 
     writes = machines.is_writer()
     with _log_to(_LogFile(workdir) if writes else logging.NullHandler()), graceful_stop(warn) as request:
         try:
-            return 0 if run_study(config, base.get_config(), workdir, Console(quiet=not writes), machines, stop) else 1
+            console, stops = Console(quiet=not writes), Stops(stop, lambda: request.requested)
+            return 0 if run_study(config, base.get_config(), workdir, console, machines, stops) else 1
         except Exception as error:
             if not isinstance(error, InputError | OSError | Stopped):
                 machines.settle()  # when another process has ended, that is the cause, and this one ends here saying so

@@ -19,6 +19,7 @@ from inpaint_ssl.rng import example_order
 from inpaint_ssl.types import AnyArray, Batch
 
 Fetch = Callable[[Any, Any], Batch]
+ALL_ROWS = slice(None)
 
 
 class ResidentSlices(NamedTuple):
@@ -87,16 +88,15 @@ class ExampleOrder:
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.examples) * self.passes / self.batch_size)
 
-    def epoch(self, number: int) -> np.ndarray:
-        """(n * passes,) positions in the order in which this epoch visits them."""
-        passes = range(number * self.passes, (number + 1) * self.passes)
-        orders = [example_order(self.seed, self.stream, one, len(self.examples)) for one in passes]
-        return self.examples[np.concatenate(orders)]
-
     def at(self, step: int) -> np.ndarray:
         """(batch_size,) or fewer positions of the slices of this step."""
-        epoch, batch = divmod(step, self.steps_per_epoch)
-        return self.epoch(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        count, (epoch, batch) = len(self.examples), divmod(step, self.steps_per_epoch)
+        first = batch * self.batch_size
+        end = min(first + self.batch_size, count * self.passes)
+        passes = range(first // count, (end - 1) // count + 1)  # of this epoch, those that the batch lies in
+        orders = [example_order(self.seed, self.stream, epoch * self.passes + one, count) for one in passes]
+        skipped = passes.start * count
+        return self.examples[np.concatenate(orders)[first - skipped : end - skipped]]
 
     def images_until(self, step: int) -> int:
         """Number of slices, repeats counted, that the steps before `step` saw."""
@@ -114,13 +114,15 @@ def passes_per_epoch(examples: int, batch_size: int, min_steps: int) -> int:
 class Feed:
     """How slices of one source reach the device; `data` and items are host values, placed by the caller.
 
-    `assemble(indices, size)` makes an item from positions in the source; it runs in threads when `threads` > 0.
+    `assemble(indices, size, rows)` makes an item of `size` rows from positions in the source, of which this process
+    needs `rows`; it runs in threads when `threads` > 0. dtype: of images on the device.
     """
 
     data: Any
     fetch: Fetch
-    assemble: Callable[[np.ndarray, int], Any]
+    assemble: Callable[[np.ndarray, int, slice], Any]
     count: int
+    dtype: Any
     threads: int = 0
     ahead: int = 1
 
@@ -128,15 +130,16 @@ class Feed:
     def is_resident(self) -> bool:
         return self.threads == 0
 
-    def training(self, orders: Sequence[ExampleOrder], steps: range, size: int) -> Iterator[Any]:
+    def training(
+        self, orders: Sequence[ExampleOrder], steps: range, size: int, rows: slice = ALL_ROWS
+    ) -> Iterator[Any]:
         """One item per step, its leaves (seeds, size, ...); `size` is the batch size, padded to share among devices."""
-        return self._items(steps, lambda step: stack([self.assemble(order.at(step), size) for order in orders]))
+        return self._items(steps, lambda step: stack([self.assemble(order.at(step), size, rows) for order in orders]))
 
-    def in_order(self, batch_size: int, size: int) -> Iterator[Any]:
+    def in_order(self, batch_size: int, size: int, rows: slice = ALL_ROWS) -> Iterator[Any]:
         """Items, leaves (size, ...), that hold every slice once, in the order of the source."""
-        starts = range(0, self.count, batch_size)
-        last = self.count
-        return self._items(starts, lambda i: self.assemble(np.arange(i, min(i + batch_size, last)), size))
+        starts, last = range(0, self.count, batch_size), self.count
+        return self._items(starts, lambda i: self.assemble(np.arange(i, min(i + batch_size, last)), size, rows))
 
     def _items(self, numbers: range, make: Callable[[int], Any]) -> Iterator[Any]:
         if self.is_resident:
@@ -153,19 +156,16 @@ def stack(items: Sequence[Any]) -> Any:
 def resident_feed(source: ArraySliceSource, dtype: Any) -> Feed:
     """The source as arrays that the caller puts on the device once, images as `dtype`."""
     data = ResidentSlices(source.images.astype(dtype, copy=False), source.targets, source.example_ids)
-    return Feed(data, fetch_resident, pick, len(source))
+    return Feed(data, fetch_resident, lambda indices, size, rows: pick(indices, size), len(source), dtype)
 
 
-def streamed_feed(
-    source: SliceSource, dtype: Any, threads: int, ahead: int, local_rows: Callable[[int], slice] = slice
-) -> Feed:
+def streamed_feed(source: SliceSource, dtype: Any, threads: int, ahead: int) -> Feed:
     """Batches read from the source by `threads` threads, at most `ahead` of them waiting; images as `dtype`.
 
-    local_rows(size): the rows of a batch that this process's devices use, all by default; the others are not read.
+    Of several processes each reads the rows of its own devices.
     """
 
-    def assemble(indices: np.ndarray, size: int) -> Batch:
-        rows = local_rows(size)
+    def assemble(indices: np.ndarray, size: int, rows: slice) -> Batch:
         ours = np.asarray(pick(indices, size).indices)[rows]
         real = make_batch(source, ours, len(ours))
         batch = [np.zeros((size, *leaf.shape[1:]), leaf.dtype) for leaf in real]
@@ -174,4 +174,4 @@ def streamed_feed(
         images, labels, ids, _ = batch
         return Batch(images.astype(dtype, copy=False), labels, ids, np.arange(size) < len(indices))
 
-    return Feed((), fetch_streamed, assemble, len(source), threads, ahead)
+    return Feed((), fetch_streamed, assemble, len(source), dtype, threads, ahead)

@@ -51,7 +51,7 @@ def make_run_steps(step: TrainStep, fetch: Fetch, way: str, *, loop: bool) -> Ru
     states: leaves (m, ...). items: leaves (k, m, n, ...), made into batches by `fetch(data, item)`. positions (k, m):
     the step that is due; a state that is at another one (it has stopped, or a step was not finite) stays as it is.
     way: "vmap", or anything else to write the seeds out one after another. loop: the k steps as a loop of the
-    compiler, which is ruinous on a CPU, or written out.
+    compiler (on a CPU ruinous with jax's own gradients of convolutions), or written out.
     """
 
     def one(state: TrainState, data: Any, item: Any, position: jax.Array, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -116,7 +116,6 @@ class Programs:
     """The compiled functions of one phase of training, shared by all its runs.
 
     make_step(axis_name) gives the training step, validation the validation step. seeds: how many are trained at once.
-    batch_size: images of a training step; it is padded to a multiple of the devices that share it.
     """
 
     def __init__(
@@ -199,13 +198,12 @@ class Snapshot(NamedTuple):
 class Engine:
     """One run of the seeds' training: holds their states on the devices and moves them on.
 
-    snapshot: where they start. keys (seeds,): of the corruption. data, validation_data: placed by `programs.train.put`
-    with engine.WHOLE.
+    snapshot: where they start, NumPy arrays. keys (seeds,): of the corruption. data, validation_data: placed by
+    `programs.train.put` with engine.WHOLE.
     """
 
     def __init__(self, programs: Programs, snapshot: Snapshot, keys: jax.Array, data: Any, validation_data: Any):
         self.programs, self._data, self._validation_data = programs, data, validation_data
-        snapshot = jax.tree.map(np.asarray, snapshot)  # slices of jax arrays would each be compiled
         starts = range(0, programs.seeds, programs.per_program)
         self._parts = [slice(start, start + programs.per_program) for start in starts]
         put = programs.train.put

@@ -44,6 +44,14 @@ def limit_bytes() -> int:
     return int(free * CPU_SHARE) // jax.local_device_count()
 
 
+def capacity_bytes() -> int:
+    """As limit_bytes, but of the whole memory, used or not: the same at every start on one machine."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return int(psutil.virtual_memory().total * CPU_SHARE) // jax.local_device_count()
+
+
 def control_group_free_bytes(
     membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")
 ) -> float:

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, run the same command again
 EXIT_AT_ONCE = 130  # what a shell shows for a process that SIGINT has ended
@@ -17,6 +18,16 @@ NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")  # Windows has no SIGUSR1
 
 class Stopped(Exception):
     """Training was asked to stop by the signal of this name, and what was reached is saved."""
+
+
+class Stops(NamedTuple):
+    """Who asks to stop: each gives the name of the signal, or "".
+
+    together: the same in all processes of a run, which must all call it. here: known to this process alone.
+    """
+
+    together: Callable[[], str] = str
+    here: Callable[[], str] = str
 
 
 class StopRequest:

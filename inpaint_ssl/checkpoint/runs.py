@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -78,14 +77,13 @@ class RunCheckpoints:
             self._manager.save(step, args=ocp.args.Composite(**items, loop=ocp.args.JsonSave(about)), force=True)
 
     def restore(self, like: TrainState) -> Restored | None:
-        """(state, best parameters, loop) of the newest checkpoint that is intact, or None where there is none.
+        """(state, best parameters, loop) of the newest checkpoint that is intact, or None; arrays are NumPy's.
 
         A damaged one is warned of and renamed, so that its step can be saved again. Raises InputError when all are
         damaged, or when arrays have other shapes than in `like`.
         """
         found = self._newest_intact(like) if jax.process_count() == 1 else self._restore_by_first_process(like)
-        # What Orbax restores as jax arrays is pinned to a device, for which a jitted step would be compiled once more.
-        return None if found is None else (*jax.tree.map(jnp.asarray, found[:2]), found[2])
+        return found
 
     def wait(self) -> None:
         """Return once everything is on disk; raises what went wrong in a background save."""

@@ -44,10 +44,11 @@ def find_place(coordinator: str, processes: int, process: int) -> Place | None:
         raise InputError(
             f"config.distributed.process: got {index} of {count} processes, expected 0 to {count - 1}, another in each"
         )
-    host, _, port = (coordinator or _detected_address(count, index)).rpartition(":")
+    address = coordinator or _detected_address(count, index)
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(
-            f"config.distributed.coordinator: got {coordinator!r}, expected address:port of process 0, such as "
+            f"config.distributed.coordinator: got {address!r}, expected address:port of process 0, such as "
             "10.0.0.1:29400, with a port that is free there"
         )
     local_devices = task[2] if task and not processes else None

@@ -15,7 +15,8 @@ from inpaint_ssl.corruption import CORRUPTORS, Corruptor, corrupt_from_bank, mak
 from inpaint_ssl.data import ArraySliceSource
 from inpaint_ssl.engine import WHOLE, EngineSettings, Programs
 from inpaint_ssl.losses import dice_loss_of_sums
-from inpaint_ssl.memory import check_fits, limit_bytes
+from inpaint_ssl.machines import Machines
+from inpaint_ssl.memory import capacity_bytes, check_fits, limit_bytes
 from inpaint_ssl.models import UNet
 from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
 from inpaint_ssl.rng import stream_key
@@ -64,7 +65,7 @@ class Phase(NamedTuple):
 class Phases:
     """Builds and keeps them. The training slices of both phases are one set: `feed`, placed once as `placed`."""
 
-    def __init__(self, config: ConfigDict, data: StudyData) -> None:
+    def __init__(self, config: ConfigDict, data: StudyData, machines: Machines) -> None:
         self.config = config
         engine = config.engine
         self.settings = EngineSettings.resolved(engine.seeds, engine.driver, engine.devices, engine.steps_per_call)
@@ -86,18 +87,19 @@ class Phases:
             "pretrain": make_inpainting_validation_step(self.inpainter, corrupt),
             "finetune": make_segmentation_validation_step(self.segmenter, membership),
         }
-        self.feed, self.validation_feed = self._feeds(data)
-        self._programs: list[Programs] = []
+        self.feed, self.validation_feed = self._feeds(data, machines)
+        self._placed: tuple[Any, Any] | None = None
         self.get = functools.cache(self._build)
         self._image_shape = (*config.data.image_size, len(data.channel_names))
         self.init = functools.cache(self._initialiser)
 
-    def _feeds(self, data: StudyData) -> tuple[Feed, Feed]:
+    def _feeds(self, data: StudyData, machines: Machines) -> tuple[Feed, Feed]:
+        """Both resident or both streamed, by the size of the memory, so that a resumed run does as before."""
         settings, sources = self.config.data, (data.pretraining, data.validation)
         dtype = jnp.dtype(settings.device_dtype)
         size = sum(source.images.size * dtype.itemsize + source.targets.nbytes for source in sources)
-        allowed = int(settings.device_memory_fraction * limit_bytes())
-        fits = size <= allowed
+        allowed = int(settings.device_memory_fraction * capacity_bytes())
+        fits = not machines.any("streamed", size > allowed)
         log.info(
             "training and validation slices are %.2f GB, %.2f GB of a device are allowed for them: %s",
             size / 1e9,
@@ -108,12 +110,9 @@ class Phases:
         def feed(source: ArraySliceSource) -> Feed:
             if fits:
                 return resident_feed(source, dtype)
-            return streamed_feed(source, dtype, settings.stream_threads, settings.stream_prefetch, self._local_rows)
+            return streamed_feed(source, dtype, settings.stream_threads, settings.stream_prefetch)
 
         return feed(sources[0]), feed(sources[1])
-
-    def _local_rows(self, size: int) -> slice:
-        return self._programs[0].train.local_rows(size)
 
     def _build(self, phase: str, seeds: int, steps_per_epoch: int) -> Phase:
         section = self.config[phase]
@@ -128,7 +127,6 @@ class Phases:
             self._validation[phase],
             self.validation_feed.fetch,
         )
-        self._programs.append(programs)
         return Phase(programs, optimizer, schedule)
 
     def check_memory(self, phase: str, seeds: int) -> None:
@@ -144,9 +142,10 @@ class Phases:
         programs, optimizer, _ = self.get(phase, seeds, 1)
         params = jax.eval_shape(self.init(phase), stream_key(0, "shapes"))
         state = TrainState(params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32))
-        item = self.feed.assemble(np.arange(1), 1)
+        item = self.feed.assemble(np.arange(1), 1, slice(None))
+        held = sum(leaf.nbytes for leaf in jax.tree.leaves(self.validation_feed.data))
         check_fits(
-            lambda size: programs.predicted_bytes(size, state, self.feed.data, item),
+            lambda size: held + programs.predicted_bytes(size, state, self.feed.data, item),
             section.batch_size,
             limit,
             f"config.{phase}.batch_size",
@@ -154,7 +153,7 @@ class Phases:
 
     def placed(self, programs: Programs) -> tuple[Any, Any]:
         """Training and validation slices on the devices; () where they are streamed. Placed once for all phases."""
-        if not hasattr(self, "_placed"):
+        if self._placed is None:
             put = programs.train.put
             self._placed = put(self.feed.data, WHOLE), put(self.validation_feed.data, WHOLE)
         return self._placed

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -13,7 +13,7 @@ from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.machines import Machines
 from inpaint_ssl.report import print_table, write_report
-from inpaint_ssl.signals import Stopped
+from inpaint_ssl.signals import Stopped, Stops
 from inpaint_ssl.study.cells import Cell, Group, finetune_cells, grouped, pretrain_cells
 
 if TYPE_CHECKING:
@@ -28,39 +28,46 @@ def run_study(
     workdir: Path,
     console: Console,
     machines: Machines | None = None,
-    stop: Callable[[], str] = str,
+    stops: Stops | None = None,
 ) -> bool:
     """Run `config.stage` of the study in `workdir`; True when every cell of the stage is complete.
 
     `config` and `base` come from inpaint_ssl.config.resolve and configs/base.py. Finished cells are skipped; a finished
-    study is only printed. A cell that fails is reported and does not stop the others. Raises InputError before anything
-    is written when data, splits or `workdir` do not fit, and signals.Stopped, after saving, when `stop()` names a
-    signal. Of several `machines` (processes) the first alone writes; all must call this with the same settings.
+    study is only printed. A cell that diverges is reported and does not stop the others. Raises InputError when data,
+    splits or `workdir` do not fit, before anything is written, and when a checkpoint can be neither read nor written;
+    signals.Stopped, after saving, when `stops` name a signal. Of several `machines` (processes), which share `workdir`,
+    the first alone writes; all must call this with the same settings.
     """
-    machines = machines or Machines(1, 0, {})
+    machines, stops = machines or Machines(1, 0, {}), stops or Stops()
     for note in check_same_study(workdir, config):
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
-    if config.stage == "gallery":
-        from inpaint_ssl.study.gallery import draw_gallery
-
-        draw_gallery(config, workdir, console)
-        return True
     cells = [*pretrain_cells(config), *finetune_cells(config)]
+    finished = config.stage == "report" or machines.any(
+        "finished", machines.is_writer() and _is_finished(config, workdir, cells)
+    )
     complete = True
-    if config.stage == "report" or _is_finished(config, workdir, cells):
-        study, page = workdir / "study.json", workdir / "report.html"
-        if not study.exists():
-            raise InputError(f"{workdir} holds no study.json to report on; run --config.stage=all first")
-        stale = not page.exists() or page.stat().st_mtime_ns < study.stat().st_mtime_ns
-        if config.stage == "report" or stale:
-            write_report(workdir)
-    else:
-        complete = _train_and_evaluate(config, base, workdir, console, cells, machines, stop)
-        if machines.is_writer():
-            write_report(workdir)
+    if config.stage not in ("gallery", "report") and not finished:
+        complete = _train_and_evaluate(config, base, workdir, console, cells, machines, stops)
     if machines.is_writer():
-        print_table(workdir, console)
+        if config.stage == "gallery":
+            from inpaint_ssl.study.gallery import draw_gallery
+
+            draw_gallery(config, workdir, console)
+        else:
+            _report(config, workdir, console, finished)
+    machines.barrier("reported")  # a process that has come to its end would end the others
     return complete
+
+
+def _report(config: ConfigDict, workdir: Path, console: Console, finished: bool) -> None:
+    """The report, unless a finished study has a fresh one, and the table."""
+    study, page = workdir / "study.json", workdir / "report.html"
+    if not study.exists():
+        raise InputError(f"{workdir} holds no study.json to report on; run --config.stage=all first")
+    fresh = page.exists() and page.stat().st_mtime_ns >= study.stat().st_mtime_ns
+    if config.stage == "report" or not (finished and fresh):
+        write_report(workdir)
+    print_table(workdir, console)
 
 
 def _is_finished(config: ConfigDict, workdir: Path, cells: list[Cell]) -> bool:
@@ -80,7 +87,7 @@ def _train_and_evaluate(
     console: Console,
     cells: list[Cell],
     machines: Machines,
-    stop: Callable[[], str],
+    stops: Stops,
 ) -> bool:
     # Imported here so that printing a finished study and the report stage start without jax.
     from inpaint_ssl.data import write_splits
@@ -94,7 +101,8 @@ def _train_and_evaluate(
     _check_stage(config.stage, cells, workdir)
     data = prepare(config, workdir, console)
     manifest = make_manifest(config, data)
-    trainer = Trainer(config, data, workdir, manifest, console, stop=stop, is_writer=machines.is_writer())
+    _check_same_dtype(workdir, manifest)
+    trainer = Trainer(config, data, workdir, manifest, console, machines, stop=stops.together)
     # A gallery from before config.json may be one of other settings.
     has_gallery = (workdir / "config.json").exists() and (workdir / "gallery.npz").exists()
     machines.barrier("prepared")  # all have read what an earlier start left
@@ -108,13 +116,24 @@ def _train_and_evaluate(
     for group in grouped(cells):
         if config.stage not in ("all", "evaluate", group.phase):
             continue
-        if signal := stop():
+        if signal := stops.together():
             raise Stopped(signal)
-        complete &= _run_group(trainer, group, config, workdir, machines)
+        complete &= _run_group(trainer, group, config, workdir, machines, stops)
         if machines.is_writer():
             collect_rows(workdir, cells)
             write_study(config, base, data, manifest, workdir, cells)
     return complete
+
+
+def _check_same_dtype(workdir: Path, manifest: dict[str, Any]) -> None:
+    """InputError when "auto" means another type on this machine than where the study was begun."""
+    path = workdir / "manifest.json"
+    before = read_json(path, "manifest of a study").get("compute_dtype") if path.exists() else None
+    if before not in (None, manifest["compute_dtype"]):
+        raise InputError(
+            f"{path}: this study computes in {before}, and config.model.dtype would be {manifest['compute_dtype']} on "
+            f"this device; go on where it was begun, or use another --workdir with config.model.dtype set"
+        )
 
 
 def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:
@@ -128,35 +147,36 @@ def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:
             )
 
 
-def _run_group(trainer: "Trainer", group: Group, config: ConfigDict, workdir: Path, machines: Machines) -> bool:
+def _run_group(
+    trainer: "Trainer", group: Group, config: ConfigDict, workdir: Path, machines: Machines, stops: Stops
+) -> bool:
     """Train and evaluate what is missing of a group; False when a cell fails or needs a run that is not there."""
-    length, stop = length_of(config, group.phase), trainer.stop
+    length = length_of(config, group.phase)
 
     def tell(line: str) -> None:
         log.error("%s", line)
         trainer.console.print(line, style="red", highlight=False, soft_wrap=True, markup=False)
 
-    def trained() -> list[Cell]:
-        machines.barrier("look")  # nothing is written while the processes look at what there is
-        found = [cell for cell in group.cells if cell.is_trained(workdir, length)]
-        machines.barrier("seen")
-        return found
+    def holds(what: str, check: Callable[[Cell], bool]) -> list[Cell]:
+        """The cells of which it holds for process 0: another may see files later."""
+        return [c for c in group.cells if machines.any(f"{c.name} {what}", machines.is_writer() and check(c))]
 
-    if len(trained()) < len(group.cells):
-        lacking = {cell: _lacking(trainer, cell, config.stage, workdir) for cell in group.cells}
-        machines.barrier("begin")
-        for cell, folder in lacking.items():
-            if folder is not None:
-                tell(f"skipped: {cell.name}, because {folder} is not trained")
-        able = tuple(cell for cell, folder in lacking.items() if folder is None)
-        if able:
-            for error in _trained(trainer, Group(able), machines):
-                tell(f"failed: {error}")
-    done = trained()
+    done = holds("trained", lambda cell: cell.is_trained(workdir, length))
+    missing = [cell for cell in group.cells if cell not in done]
+    able = holds("able", lambda cell: cell in missing and _lacking(trainer, cell, config.stage, workdir) is None)
+    for cell in missing:
+        if cell not in able:
+            tell(f"skipped: {cell.name}, because {_lacking(trainer, cell, config.stage, workdir)} is not trained")
+    if able:
+        # All seeds of the group that can be trained: those that are trained already end at once, as they did.
+        together = tuple(cell for cell in group.cells if cell in able or cell in done)
+        for error in _trained(trainer, Group(together), machines):
+            tell(f"failed: {error}")
+        done = holds("trained now", lambda cell: cell.is_trained(workdir, length))
     if config.stage in ("all", "evaluate") and machines.is_writer():
         for cell in done:
             if not cell.is_evaluated(workdir):
-                trainer.evaluate(cell, stop if machines.count == 1 else str)
+                trainer.evaluate(cell, stops.here)
     return len(done) == len(group.cells)
 
 

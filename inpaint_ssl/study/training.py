@@ -19,6 +19,7 @@ from inpaint_ssl.data import ArraySliceSource, indices_of
 from inpaint_ssl.engine import Snapshot
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
+from inpaint_ssl.machines import Machines
 from inpaint_ssl.progress import StageProgress
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.signals import Stopped
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 class Trainer:
     """Runs groups of cells of one study in `workdir`; knows nothing of which cells there are.
 
-    stop() is the name of the signal that asks to stop, or "". is_writer: this process writes the study's files.
+    stop() is the name of the signal that asks all processes to stop, or "".
     """
 
     def __init__(
@@ -49,14 +50,14 @@ class Trainer:
         workdir: Path,
         manifest: dict[str, Any],
         console: Console,
-        *,
+        machines: Machines | None = None,
         stop: Callable[[], str] = str,
-        is_writer: bool = True,
     ):
         self.config, self.data, self.workdir = config, data, workdir
         self.manifest, self.console = manifest, console
-        self.stop, self.is_writer = stop, is_writer
-        self.phases = Phases(config, data)
+        machines = machines or Machines(1, 0, {})
+        self.stop, self.is_writer = stop, machines.is_writer()
+        self.phases = Phases(config, data, machines)
         self.predict = jax.jit(make_predict_step(self.phases.segmenter))
         self.pretraining = pretraining_folders(config, workdir)
         self.transfer_shown = False

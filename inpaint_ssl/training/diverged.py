@@ -1,6 +1,7 @@
 """A step whose loss or gradient is not finite: what is kept of it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +15,22 @@ SHOWN_SCANS = 8
 
 
 def keep_for_replay(
-    folder: Path, params: Params, source: SliceSource, indices: np.ndarray, seed: int, step: int, rate: float
+    folder: Path,
+    params: Params,
+    source: SliceSource,
+    indices: np.ndarray,
+    dtype: Any,
+    seed: int,
+    step: int,
+    rate: float,
 ) -> None:
     """Write `folder`/params (before the step) and `folder`/batch.npz: what loss(params, batch, key, step) needs again.
 
     batch.npz: images, labels, example_ids, is_real of the batch; scans and slices by name; seed, step (from 0),
-    learning_rate.
+    learning_rate. Images are as the step saw them: float32, rounded to `dtype`.
     """
     batch = make_batch(source, indices, len(indices))
+    batch = batch._replace(images=np.asarray(batch.images).astype(dtype).astype(np.float32))
     records = [source[int(index)] for index in indices]
     scans = np.array([source.scans[record.scan].scan_id for record in records])
     slices = np.array([record.slice_index for record in records])

@@ -77,7 +77,9 @@ class _Loop:
                 count, placed = next(calls)
                 state.waiting += time.monotonic() - waited
                 self._step(count, placed)
-                tracer.at(state.position)
+                if tracer.is_due(state.position):
+                    self._read_metrics()  # waits for the steps that are still on their way
+                    tracer.turn()
                 note = self._after_step() or note
                 progress.update(state.position, note)
             self._end()
@@ -90,7 +92,8 @@ class _Loop:
         run = self.of
         size = run.programs.padded(run.seeds[0].order.batch_size)
         orders = [seed.order for seed in run.seeds]
-        items = run.feed.training(orders, range(first, run.settings.last_step), size)
+        rows = run.programs.train.local_rows(size)
+        items = run.feed.training(orders, range(first, run.settings.last_step), size, rows)
         waiting: collections.deque[tuple[int, Any]] = collections.deque()
         for count in self._calls(first):
             waiting.append((count, self.engine.place(stack([next(items) for _ in range(count)]))))
@@ -188,7 +191,8 @@ class _Loop:
     def _validate(self) -> float:
         """Losses of the seeds that still run, what follows from them, and the lowest."""
         run, active = self.of, self.active()
-        items = run.validation.in_order(run.validation_batch, run.programs.padded(run.validation_batch))
+        size = run.programs.padded(run.validation_batch)
+        items = run.validation.in_order(run.validation_batch, size, run.programs.validate.local_rows(size))
         sums = self.engine.validate(items, run.validation_keys(self.state.position), active)
         self.state.seconds = time.monotonic() - self.began
         improved, losses, speed = np.zeros_like(active), [], self._images_per_second()
@@ -209,7 +213,9 @@ class _Loop:
         folder = run.directory / "diverged"
         params = jax.tree.map(lambda leaf: leaf[number], self.engine.snapshot().state.params)
         if self.of.is_writer:
-            keep_for_replay(folder, params, self.of.source, indices, run.order.seed, seed.steps, rate)
+            keep_for_replay(
+                folder, params, self.of.source, indices, self.of.feed.dtype, run.order.seed, seed.steps, rate
+            )
         scans = named_scans(self.of.source, indices)
         self._fail(
             number,
@@ -219,11 +225,14 @@ class _Loop:
         )
 
     def _fail(self, number: int, what: str) -> None:
-        seed, newest = self.state.seeds[number], self.checkpoints.latest_step()
-        where = f"{self.of.directory / 'checkpoints'}"
-        last = "there is no earlier checkpoint" if newest is None else f"the last good checkpoint is {where}/{newest}"
+        seed, folder = self.state.seeds[number], self.of.directory / "checkpoints"
+        newest = self.checkpoints.latest_step()
+        last = f"{folder} has none yet" if newest is None else f"the last good one is {folder / str(newest)}"
         seed.stopped = "diverged"
-        seed.error = f"{self.of.seeds[number].name}: {what}; {last}; lower the learning rate, or look at these scans"
+        seed.error = (
+            f"{self.of.seeds[number].name}: {what}; of its checkpoints {last}; use a lower learning rate in another "
+            "--workdir, or mend the data"
+        )
         log.error("%s", seed.error)
 
     def _save(self) -> None:

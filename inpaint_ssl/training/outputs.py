@@ -52,13 +52,17 @@ class Tracer:
     def __enter__(self) -> "Tracer":
         return self
 
-    def at(self, step: int) -> None:
-        """`step` steps are done."""
-        if self._wanted and not self._running and step >= self._begin:
+    def is_due(self, step: int) -> bool:
+        """True when the trace begins or ends after `step` steps: wait until they are done, then call turn."""
+        return self._wanted and step >= (self._end if self._running else self._begin)
+
+    def turn(self) -> None:
+        """Begin the trace, or end it."""
+        if self._running:
+            self._stop()
+        else:
             jax.profiler.start_trace(self._folder)
             self._running = True
-        elif self._running and step >= self._end:
-            self._stop()
 
     def _stop(self) -> None:
         jax.profiler.stop_trace()

@@ -129,7 +129,7 @@ def test_a_validation_loss_that_is_not_finite_ends_that_seed_alone(tmp_path: Pat
     results = train(counting_run(tmp_path, losses, (0, 1)), QUIET)
     assert [r.stopped for r in results] == ["diverged", "max_steps"]
     assert "seed 0: the validation loss is nan at step 6" in results[0].error
-    assert f"the last good checkpoint is {tmp_path / 'checkpoints' / '3'}" in results[0].error
+    assert f"of its checkpoints the last good one is {tmp_path / 'checkpoints' / '3'}" in results[0].error
 
 
 def test_a_step_that_is_not_finite_is_named_and_kept_for_replay(tmp_path: Path) -> None:
