@@ -163,8 +163,8 @@ def test_training_may_become_longer(tmp_path: Path) -> None:
         workdir, pretrain__max_epochs=0, pretrain__max_steps=401, finetune__max_steps=9000, **constant
     ) == [
         "pretrain.max_steps 400 -> 401, pretrain.max_epochs 3 -> no limit: "
-        "training goes on, the learning rate has no jump; runs that stopped early stay as they are",
-        "finetune.max_steps 600 -> 9000: training goes on, the learning rate has no jump; runs that stopped early stay as they are",
+        "training goes on, the learning rate has no jump",
+        "finetune.max_steps 600 -> 9000: training goes on, the learning rate has no jump",
     ]
     assert continued(workdir, pretrain__max_epochs=3, pretrain__max_steps=0, **constant) == [
         "pretrain.max_steps 400 -> no limit: training goes on, the learning rate has no jump"

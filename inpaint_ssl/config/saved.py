@@ -102,7 +102,7 @@ def _note_on(phase: str, before: ConfigDict, now: ConfigDict) -> str:
     changes = [f"{phase}.{name} {old[name] or 'no limit'} -> {new[name] or 'no limit'}" for name in LIMITS]
     text = ", ".join(change for change, name in zip(changes, LIMITS, strict=True) if old[name] != new[name])
     if new.schedule != "cosine" or old.max_steps == new.max_steps:
-        return f"{text}: training goes on, the learning rate has no jump; runs that stopped early stay as they are"
+        return f"{text}: training goes on, the learning rate has no jump"
     rates = [
         cosine(old.max_steps, new.learning_rate, new.warmup_steps, length[phase].max_steps) for length in (before, now)
     ]

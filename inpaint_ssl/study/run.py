@@ -40,6 +40,7 @@ def run_study(
     """
     machines, stops = machines or Machines(1, 0, {}), stops or Stops()
     for note in check_same_study(workdir, config):
+        note = f"{note}; runs that stopped early stay as they are"
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     cells = [*pretrain_cells(config), *finetune_cells(config)]
     finished = config.stage == "report" or machines.any(
