@@ -41,7 +41,7 @@ test: install
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 slow: install
-	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+	$(PY) -m pytest -m "slow and not full" $(PYTEST_ARGS)
 
 full: install
 	$(PY) -m pytest -m "slow or full" $(PYTEST_ARGS)

@@ -40,7 +40,7 @@ def limit_bytes() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    free = min(psutil.virtual_memory().available, control_group_free_bytes())
+    free = min(psutil.virtual_memory().available, control_group_bytes())
     return int(free * CPU_SHARE) // jax.local_device_count()
 
 
@@ -49,13 +49,14 @@ def capacity_bytes() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    return int(psutil.virtual_memory().total * CPU_SHARE) // jax.local_device_count()
+    whole = min(psutil.virtual_memory().total, control_group_bytes(free=False))
+    return int(whole * CPU_SHARE) // jax.local_device_count()
 
 
-def control_group_free_bytes(
-    membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")
+def control_group_bytes(
+    membership: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup"), free: bool = True
 ) -> float:
-    """Limit minus use of the tightest memory control group (version 1 or 2) above this process; infinity without one.
+    """Limit, less use if `free`, of the tightest memory control group (version 1 or 2) here; infinity without one.
 
     Batch systems and containers limit memory so. Cached files, which make way, do not count as used.
     """
@@ -63,7 +64,7 @@ def control_group_free_bytes(
         lines = membership.read_text(encoding="utf-8").splitlines()
     except OSError:
         return math.inf
-    free = math.inf
+    found = math.inf
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -75,13 +76,13 @@ def control_group_free_bytes(
             continue
         group = root / path.lstrip("/")
         for folder in (group, *group.parents):
-            free = min(free, _free_in(folder, limit, use, cached))
+            found = min(found, _bytes_in(folder, limit, use, cached, free))
             if folder == root:
                 break
-    return free
+    return found
 
 
-def _free_in(folder: Path, limit: str, use: str, cached: str) -> float:
+def _bytes_in(folder: Path, limit: str, use: str, cached: str, free: bool) -> float:
     """Inside a container `folder` may not be there: the groups above it are."""
     try:
         most = int((folder / limit).read_text())
@@ -89,7 +90,9 @@ def _free_in(folder: Path, limit: str, use: str, cached: str) -> float:
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return math.inf
-    return math.inf if most >= _UNLIMITED else max(most - used + int(stat.get(cached, 0)), 0)
+    if most >= _UNLIMITED:
+        return math.inf
+    return max(most - used + int(stat.get(cached, 0)), 0) if free else most
 
 
 def largest_batch(predict: Callable[[int], int], batch_size: int, limit: int) -> int:

@@ -35,7 +35,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt  # glibc alone has it
     except (AttributeError, OSError, TypeError):
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 2**30)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+    kept = mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    return bool(kept) and any(mallopt(_M_MMAP_THRESHOLD, size) for size in (2**30, 2**25))  # older ones allow 32 MiB
 
 
 def configure(config: ConfigDict) -> None:
@@ -51,6 +52,8 @@ def configure(config: ConfigDict) -> None:
         _add_xla_flag(_DETERMINISTIC)
     choice = config.engine.compilation_cache
     own = os.environ.get("JAX_COMPILATION_CACHE_DIR", "") if choice == "auto" else ""
+    if jax.distributed.is_initialized():
+        _add_xla_flag(_TUNE_APART)
     if choice == "off":
         jax.config.update("jax_enable_compilation_cache", False)
     elif not own:
@@ -75,8 +78,6 @@ def _use_cache(folder: Path) -> None:
         return
     if removed:
         log.info("removed %d unfinished programs from %s", removed, folder)
-    if jax.distributed.is_initialized():
-        _add_xla_flag(_TUNE_APART)
     jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_raise_persistent_cache_errors", False)
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)

@@ -29,7 +29,7 @@ def test_a_killed_study_ends_with_the_same_bits(tmp_path: Path) -> None:
     killed = Study(tmp_path / "killed", tmp_path / "cache", *SETTINGS, "engine.async_checkpoints=on")
     draw = random.Random(1)
     assert killed.kill("pretrain", draw)
-    assert killed.kill("save", draw) and killed.is_saving()
+    assert any(killed.kill("save", draw) and killed.is_saving() for _ in range(5))  # a save may end too soon
     assert killed.kill("finetune", draw)
     killed.run()
     assert killed.contents() == whole.contents()

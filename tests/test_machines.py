@@ -242,8 +242,8 @@ def of_one_process():
     ("count", "driver", "task"),
     [
         (2, "jit", "inpainting"),
-        (2, "shard_map", "segmentation"),
-        (2, "pmap", "segmentation"),
+        pytest.param(2, "shard_map", "segmentation", marks=pytest.mark.full),
+        pytest.param(2, "pmap", "segmentation", marks=pytest.mark.full),
         (4, "jit", "segmentation"),
     ],
 )
@@ -284,7 +284,7 @@ def undisturbed(tmp_path_factory) -> PairOfStudy:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_a_study_goes_on_after_a_process_was_killed(tmp_path: Path, undisturbed: PairOfStudy, victim: int) -> None:
     study = study_of_two(tmp_path, undisturbed.workdir.parent / "cache")
     pair = study.start_pair()

@@ -17,7 +17,7 @@ from inpaint_ssl.errors import InputError
 from inpaint_ssl.memory import (
     CPU_SHARE,
     check_fits,
-    control_group_free_bytes,
+    control_group_bytes,
     largest_batch,
     limit_bytes,
     predicted_peak_bytes,
@@ -60,10 +60,10 @@ def test_the_limit_of_a_cpu_is_shared_by_its_devices(monkeypatch: pytest.MonkeyP
         pytest.skip("a GPU has a memory of its own")
     memory = psutil.virtual_memory()._replace(available=4000 * MIB)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    monkeypatch.setattr("inpaint_ssl.memory.control_group_free_bytes", lambda: math.inf)
+    monkeypatch.setattr("inpaint_ssl.memory.control_group_bytes", lambda: math.inf)
     assert jax.local_device_count() == 4
     assert limit_bytes() == int(4000 * MIB * CPU_SHARE) // 4
-    monkeypatch.setattr("inpaint_ssl.memory.control_group_free_bytes", lambda: 400 * MIB)
+    monkeypatch.setattr("inpaint_ssl.memory.control_group_bytes", lambda: 400 * MIB)
     assert limit_bytes() == int(400 * MIB * CPU_SHARE) // 4
 
 
@@ -87,18 +87,18 @@ def test_control_groups_of_version_2(tmp_path: Path) -> None:
     membership.write_text("0::/batch/job/step\n")
     stat = "anon 700\ninactive_file 30"
     write(mounts / "batch" / "job" / "step", memory__max="max", memory__current="800", memory__stat=stat)
-    assert control_group_free_bytes(membership, mounts) == math.inf
+    assert control_group_bytes(membership, mounts) == math.inf
     write(mounts / "batch" / "job", memory__max="1000", memory__current="800", memory__stat=stat)
-    assert control_group_free_bytes(membership, mounts) == 230  # the group above the process's own
+    assert control_group_bytes(membership, mounts) == 230  # the group above the process's own
     write(mounts / "batch", memory__max="900", memory__current="850", memory__stat="inactive_file 0")
-    assert control_group_free_bytes(membership, mounts) == 50
+    assert control_group_bytes(membership, mounts) == 50
     write(mounts / "batch", memory__max="900", memory__current="950", memory__stat="inactive_file 0")
-    assert control_group_free_bytes(membership, mounts) == 0
+    assert control_group_bytes(membership, mounts) == 0
     membership.write_text("0::/\n")
     write(mounts, memory__max="500", memory__current="100", memory__stat="inactive_file 1")
-    assert control_group_free_bytes(membership, mounts) == 401  # a container sees its own group as the root
+    assert control_group_bytes(membership, mounts) == 401  # a container sees its own group as the root
     write(tmp_path, memory__max="3", memory__current="1", memory__stat="inactive_file 1")  # beyond the mount
-    assert control_group_free_bytes(membership, mounts) == 401
+    assert control_group_bytes(membership, mounts) == 401
 
 
 def test_control_groups_of_version_1(tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ def test_control_groups_of_version_1(tmp_path: Path) -> None:
     for folder, limit in ((mounts / "memory" / "job", "1000"), (mounts / "memory", str(2**63 - 4096))):
         stat = "inactive_file 5\ntotal_inactive_file 10"
         write(folder, memory__limit_in_bytes=limit, memory__usage_in_bytes="400", memory__stat=stat)
-    assert control_group_free_bytes(membership, mounts) == 610
+    assert control_group_bytes(membership, mounts) == 610
     membership.write_text("4:memory:/not/visible/in/here\n")
-    assert control_group_free_bytes(membership, mounts) == math.inf
-    assert control_group_free_bytes(tmp_path / "no such file", mounts) == math.inf
+    assert control_group_bytes(membership, mounts) == math.inf
+    assert control_group_bytes(tmp_path / "no such file", mounts) == math.inf
 
 
 def test_this_machine_has_memory() -> None:
-    assert control_group_free_bytes() > 0 and 0 < limit_bytes() < psutil.virtual_memory().total
+    assert control_group_bytes() > 0 and 0 < limit_bytes() < psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize(

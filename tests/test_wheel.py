@@ -11,7 +11,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "inpaint_ssl"
-TESTS = ("test_statistics.py", "metrics", "models", "corruption", "report")  # need the package alone, no configs/
+# They need the package alone, no configs/.
+TESTS = (
+    "test_statistics.py",
+    "test_batches.py",
+    "metrics",
+    "models/test_unet.py",
+    "corruption/test_mask_bank.py",
+    "report",
+    "training",
+)
 NO_INDEX = {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
 
 # A pytest plugin that leaves behind where each module of the package was loaded from.

@@ -36,7 +36,9 @@ def _on_default_device(settings: Settings, quick: bool, report: Callable[[str], 
     import jax
 
     from experiments.benchmarks import masks, step_share
+    from inpaint_ssl.runtime import keep_freed_memory
 
+    keep_freed_memory()  # as a study does
     on_gpu = jax.default_backend() != "cpu"
     config = base.get_config() if on_gpu and not quick else quickstart.get_config()
     if quick:

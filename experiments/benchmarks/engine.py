@@ -41,12 +41,13 @@ def _measure(quick: bool, report: Callable[[str], None]) -> dict[str, Any]:
     seeds = 2 if quick else SEEDS
     calls = 2 if quick else 10
 
-    def settings(way: str, steps_per_call: int = 1) -> EngineSettings:
-        return EngineSettings(way, "jit", 0, steps_per_call)
+    def settings(way: str, steps_per_call: int = 0) -> EngineSettings:
+        return EngineSettings.resolved(way, "jit", 0, steps_per_call)
 
     ways = ["in_turn", "unroll", "vmap", *(["devices"] if jax.device_count() > 1 else [])]
+    listed = {way: partial(EngineRun, config, seeds, settings(way)) for way in ways}
     parts: dict[str, dict[str, Callable[[], EngineRun]]] = {
-        "seeds": {way: partial(EngineRun, config, seeds, settings(way)) for way in ways},
+        "seeds": {"one after another": partial(EngineRun, config, 1, settings("in_turn")), **listed},
         "steps_per_call": {str(n): partial(EngineRun, config, 1, settings("in_turn", n)) for n in (1, calls)},
         "feeding": {
             name: partial(EngineRun, config, 1, settings("in_turn"), name == "streamed")
@@ -100,7 +101,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     """The results in words: images per second of the medians, and ratios to the first contender of each part."""
     found = [f"Pretraining of the quickstart on {result['device']} ({result['processor']}, {result['cores']} cores)"]
     for part, title in (
-        ("seeds", f"{result['count']} seeds at once"),
+        ("seeds", f"{result['count']} seeds"),
         ("steps_per_call", "steps per call"),
         ("feeding", "training slices"),
     ):

@@ -19,6 +19,7 @@ from inpaint_ssl.models import UNet
 from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import inpainting_loss, make_inpainting_validation_step, make_train_step
+from inpaint_ssl.study.phases import compute_dtype
 from inpaint_ssl.types import TrainState
 
 SLICES = 512
@@ -50,7 +51,7 @@ class EngineRun:
     """Pretraining of several seeds that goes on from call to call; `waiting` are the seconds spent on batches."""
 
     def __init__(self, config: ConfigDict, seeds: int, settings: EngineSettings, streamed: bool = False) -> None:
-        section, dtype = config.pretrain, jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        section, dtype = config.pretrain, compute_dtype(config.model.dtype)
         model = UNet(config.model.filters, 1, "inpainting", config.model.groups, dtype, config.model.conv_gradients)
         c = config.corruption
         spec, corrupt = PatchSpec(c.patch_size, c.sampling, c.area_fraction), CORRUPTORS[c.task]

@@ -18,15 +18,10 @@ from inpaint_ssl.models import UNet
 from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import inpainting_loss, make_train_step, segmentation_loss
+from inpaint_ssl.study.phases import compute_dtype
 from inpaint_ssl.types import Batch, TrainState
 
 CLASSES = 4  # where a configuration leaves them to the data; they hardly matter
-
-
-def _dtype(config: ConfigDict) -> Any:
-    if config.model.dtype == "auto":
-        return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    return jnp.dtype(config.model.dtype)
 
 
 def _step(config: ConfigDict, phase: str) -> tuple[Any, Any]:
@@ -36,7 +31,7 @@ def _step(config: ConfigDict, phase: str) -> tuple[Any, Any]:
     section = config[phase]
     settings = OptimSettings(**{name: section[name] for name in OptimSettings.__dataclass_fields__})
     optimizer = make_optimizer(settings, make_schedule(settings, steps_per_epoch=1000))
-    shared = (config.model.groups, _dtype(config), config.model.conv_gradients)
+    shared = (config.model.groups, compute_dtype(config.model.dtype), config.model.conv_gradients)
     if phase == "pretrain":
         model = UNet(config.model.filters, channels, "inpainting", *shared)
         c = config.corruption
@@ -83,7 +78,7 @@ def predict(config: ConfigDict, phase: str) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "image_size": list(config.data.image_size),
         "filters": list(config.model.filters),
-        "dtype": str(_dtype(config)),
+        "dtype": str(compute_dtype(config.model.dtype)),
         "batch_size": size,
         "predicted_bytes": predicted,
         "bytes_per_image": per_image,

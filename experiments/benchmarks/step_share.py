@@ -74,7 +74,9 @@ def _trainings(config: ConfigDict, batch: Batch, dtype: str) -> Callable[[Corrup
     """corruptor -> training that starts from the same weights, with the optimiser of config.pretrain."""
     settings = OptimSettings(**{name: config.pretrain[name] for name in OptimSettings.__dataclass_fields__})
     optimizer = make_optimizer(settings, make_schedule(settings, steps_per_epoch=1000))
-    model = UNet(config.model.filters, 1, "inpainting", config.model.groups, jnp.dtype(dtype))
+    model = UNet(
+        config.model.filters, 1, "inpainting", config.model.groups, jnp.dtype(dtype), config.model.conv_gradients
+    )
 
     @jax.jit
     def start(key: jax.Array) -> TrainState:

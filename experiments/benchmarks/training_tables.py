@@ -19,12 +19,12 @@ def _use(ours: Mapping[str, float]) -> tuple[str, str]:
     """How much of the device is used, in per cent of a known card and else as it is."""
     if "share_of_peak" in ours:
         return f"{100 * ours['share_of_peak']:.1f}", f"{100 * ours['share_of_bandwidth']:.1f}"
-    return number(ours["flops_per_second"] / 1e12), number(ours["bytes_per_second"] / 1e9)
+    return number(ours["flops_per_second"] / 1e12), ""
 
 
 def training_table(result: Mapping[str, Any]) -> Table:
     """Ours beside PyTorch's, and on a known card how much of its peak and of its memory bandwidth ours reaches."""
-    use = ("bf16 peak %", "bandwidth %") if result["card"] else ("TFLOP/s", "GB/s")
+    use = ("bf16 peak %", "bandwidth %") if result["card"] else ("TFLOP/s", "")
     numbers = ("images/s ours", "PyTorch", "ratio", *use, "compile s")
     title = f"Training steps on the {result['backend']}: {result['device']}"
     rows = empty_table(title, ("size", "batch", "filters", "type", "PyTorch is"), numbers)

@@ -102,6 +102,7 @@ def trainer(
     On the GPU if there is one; channels_last; another dtype than float32 by autocast; class k is the label k + 1.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.benchmark = True  # as XLA, it tries its kernels out
     model = model.to(device, memory_format=torch.channels_last)
     classes = model.post_processing.out_channels
     x = torch.from_numpy(images).permute(0, 3, 1, 2).to(device).contiguous(memory_format=torch.channels_last)

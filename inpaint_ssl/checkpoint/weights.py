@@ -7,16 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from inpaint_ssl.checkpoint.storage import alone, empty
+from inpaint_ssl.checkpoint.storage import alone, empty, is_full_disk
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.types import Params
 
 
 def save_weights(directory: Path, params: Params) -> None:
-    """Write parameters alone; an earlier version is replaced. Process 0 does, whichever processes call it."""
+    """Write parameters alone; an earlier version is replaced. Process 0 does, whichever processes call it.
+
+    Raises InputError when they cannot be written, on a full disk for one.
+    """
     if jax.process_index() == 0:
-        with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
-            checkpointer.save(Path(directory).absolute(), jax.tree.map(np.asarray, params), force=True)
+        path = Path(directory).absolute()
+        try:
+            with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
+                checkpointer.save(path, jax.tree.map(np.asarray, params), force=True)
+        except (OSError, ValueError) as error:
+            reason = "the disk is full" if is_full_disk(error) else str(error).partition("\n")[0][:300]
+            raise InputError(
+                f"weights cannot be written to {path}: {reason}; free some space or mend the folder, then run the same "
+                "command again: it goes on from the last checkpoint"
+            ) from error
 
 
 def load_weights(directory: Path, like: Params | None = None) -> Params:

@@ -123,7 +123,7 @@ def _welcome(connection: socket.socket, place: Place, found: dict[int, socket.so
     try:
         connection.settimeout(2.0)
         hello, count, index = receive(connection)
-        if hello != "hello" or not isinstance(index, int):
+        if hello != "hello" or not isinstance(index, int) or (count == place.count and not 0 < index < count):
             raise ValueError
     except (OSError, ValueError):
         connection.close()

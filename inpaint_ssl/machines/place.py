@@ -8,8 +8,8 @@ from inpaint_ssl.errors import InputError
 
 # Tasks of the step, not of the allocation (SLURM_NTASKS): a lone process inside an allocation must not wait for others.
 _SYSTEMS = (
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),  # second: srun may have started mpirun's own helpers
 )
 
 

@@ -25,6 +25,7 @@ def standardise_weights(kernel: Float[Array, "h w i o"]) -> Float[Array, "h w i 
 # Measured (BUILD_NOTES.md): from so many pixels on, the gradient of a kernel is faster as products of matrices, and
 # these are fastest with about so many rows.
 PIXELS_FOR_PRODUCTS, PIXELS_OF_STRIP = 128 * 128, 2048
+DEVICES_FOR_PRODUCTS = 1
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after, along height and width
 
@@ -50,7 +51,8 @@ def _canonical_backward(padding: Padding, saved: Any, gradient: jax.Array) -> tu
     images, kernel = saved
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     of_images = _plain(gradient, turned, _turned(padding, kernel.shape[0]))
-    if images.shape[1] * images.shape[2] >= PIXELS_FOR_PRODUCTS:
+    # On several devices the strips would bring the whole batch to each of them.
+    if images.shape[1] * images.shape[2] >= PIXELS_FOR_PRODUCTS and jax.device_count() <= DEVICES_FOR_PRODUCTS:
         return of_images, _kernel_gradient_by_products(images, gradient, padding, kernel.shape[0])
     # Summed over images and pixels: the batch takes the place of the input channels, the gradient that of the kernel.
     of_kernel = _plain(jnp.transpose(images, (3, 1, 2, 0)), jnp.transpose(gradient, (1, 2, 0, 3)), padding)

@@ -139,7 +139,7 @@ class Phases:
         pixels = section.batch_size * height * width * (channels + AT_MOST_MAPS * self.config.model.filters[0])
         if 4 * pixels * seeds < SURELY_FITS * limit:
             return
-        programs, optimizer, _ = self.get(phase, seeds, 1)
+        programs, optimizer, _ = self.get(phase, seeds, int(section.schedule == "epoch_decay"))
         params = jax.eval_shape(self.init(phase), stream_key(0, "shapes"))
         state = TrainState(params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32))
         item = self.feed.assemble(np.arange(1), 1, slice(None))

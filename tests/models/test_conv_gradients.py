@@ -22,6 +22,7 @@ def form_of_kernel_gradient(request, monkeypatch) -> None:
     """Small images take the form of large ones too, in strips of few rows."""
     if request.param == "products":
         monkeypatch.setattr(layers, "PIXELS_FOR_PRODUCTS", 1)
+        monkeypatch.setattr(layers, "DEVICES_FOR_PRODUCTS", 4)  # the tests show jax four
         monkeypatch.setattr(layers, "PIXELS_OF_STRIP", 12)
 
 
