@@ -165,7 +165,7 @@ def test_the_command_from_end_to_end(quick_run) -> None:
 def test_without_torch_ours_is_measured_alone(ours, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(training_ours, "Training", lambda size: ours)
     monkeypatch.setattr(training, "has_torch", lambda: False)
-    assert main(["benchmark", "training", "--quick", f"--output={tmp_path}"]) == 0
+    assert main(["experiments.benchmark", "training", "--quick", f"--output={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     assert 'pip install "inpaint-ssl[bench]"' in printed and "missing" in printed
     (row,) = json.loads((tmp_path / "training.json").read_text())["rows"]
