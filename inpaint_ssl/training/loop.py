@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -69,9 +69,9 @@ class _Loop:
     def run(self, console: Console) -> list[TrainResult]:
         settings, state = self.of.settings, self.state
         first, note = state.position, ""
-        tracer = Tracer(self.of.directory / "profile", first, settings.profile and self.of.is_writer)
-        with StageProgress(self.of.name, settings.last_step, start=first, console=console) as progress, tracer:
-            calls = self._placed_ahead(first)
+        tracer = Tracer(self.of.directory / "profile", first, settings.profile, self.of.is_writer)
+        stage = StageProgress(self.of.name, settings.last_step, start=first, console=console)
+        with stage as progress, tracer, contextlib.closing(self._placed_ahead(first)) as calls:
             while state.position < settings.last_step and self.active().any():
                 waited = time.monotonic()
                 count, placed = next(calls)
@@ -87,7 +87,7 @@ class _Loop:
             progress.finish(state.position, f"best validation {best.best_loss:.4g} at step {best.best_step}")
         return self._results()
 
-    def _placed_ahead(self, first: int) -> Iterator[tuple[int, Any]]:
+    def _placed_ahead(self, first: int) -> Generator[tuple[int, Any]]:
         """(number of steps, their items on the devices) call by call, the next one already on its way."""
         run = self.of
         size = run.programs.padded(run.seeds[0].order.batch_size)
@@ -95,11 +95,15 @@ class _Loop:
         rows = run.programs.train.local_rows(size)
         items = run.feed.training(orders, range(first, run.settings.last_step), size, rows)
         waiting: collections.deque[tuple[int, Any]] = collections.deque()
-        for count in self._calls(first):
-            waiting.append((count, self.engine.place(stack([next(items) for _ in range(count)]))))
-            if len(waiting) > 1:
-                yield waiting.popleft()
-        yield from waiting
+        try:
+            for count in self._calls(first):
+                waiting.append((count, self.engine.place(stack([next(items) for _ in range(count)]))))
+                if len(waiting) > 1:
+                    yield waiting.popleft()
+            yield from waiting
+        finally:
+            if hasattr(items, "close"):  # Grain's threads
+                items.close()
 
     def _calls(self, first: int) -> Iterator[int]:
         """Steps of each call: as many as set, single ones where a row, a validation or a checkpoint is due earlier."""

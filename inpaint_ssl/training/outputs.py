@@ -43,10 +43,13 @@ class SeedOutputs:
 
 
 class Tracer:
-    """A profiler trace of steps 10 to 20 of this process, when asked for; a context manager."""
+    """A profiler trace of steps 10 to 20 of this process, when asked for; a context manager.
 
-    def __init__(self, folder: Path, first_step: int, wanted: bool) -> None:
-        self._folder, self._wanted, self._running = folder, wanted, False
+    Of several processes one writes it, but all must wait for the steps at its borders together.
+    """
+
+    def __init__(self, folder: Path, first_step: int, wanted: bool, is_writer: bool) -> None:
+        self._folder, self._wanted, self._is_writer, self._running = folder, wanted, is_writer, False
         self._begin, self._end = (first_step + step for step in TRACED)
 
     def __enter__(self) -> "Tracer":
@@ -61,11 +64,13 @@ class Tracer:
         if self._running:
             self._stop()
         else:
-            jax.profiler.start_trace(self._folder)
+            if self._is_writer:
+                jax.profiler.start_trace(self._folder)
             self._running = True
 
     def _stop(self) -> None:
-        jax.profiler.stop_trace()
+        if self._is_writer:
+            jax.profiler.stop_trace()
         self._running = self._wanted = False
 
     def __exit__(
