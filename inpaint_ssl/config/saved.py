@@ -77,7 +77,7 @@ def check_same_study(workdir: Path, config: ConfigDict) -> list[str]:
             f"{name} ({_was_and_is(name, before, now)}{', may only be raised' if name in LENGTHS else ''})"
             for name in refused[:5]
         )
-        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
+        more = f" and {', '.join(refused[5:])}" if refused[5:] else ""
         raise InputError(
             f"{workdir} holds a different study: {listed}{more}; use another --workdir, or the settings of {path}"
         )

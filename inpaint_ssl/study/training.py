@@ -8,17 +8,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from inpaint_ssl.batches import ExampleOrder, passes_per_epoch, stack
-from inpaint_ssl.checkpoint import load_weights, save_weights
+from inpaint_ssl.checkpoint import crc32, load_weights, save_weights
 from inpaint_ssl.config import length_of, to_json
 from inpaint_ssl.data import ArraySliceSource, indices_of
 from inpaint_ssl.engine import Snapshot
+from inpaint_ssl.errors import InputError
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
-from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
+from inpaint_ssl.files import read_json, write_csv_atomic, write_json_atomic, write_npz_atomic
 from inpaint_ssl.machines import Machines
 from inpaint_ssl.progress import StageProgress
 from inpaint_ssl.rng import stream_key
@@ -35,6 +37,18 @@ from inpaint_ssl.types import Params, TrainState
 PAPER_PIXELS = 512 * 512  # the early-stopping threshold of equation 1 is given for this image area
 RESULT = ("steps", "best_step", "best_validation_loss", "seconds", "stopped", "images_per_second")
 log = logging.getLogger(__name__)
+
+
+def _best(directory: Path, like: Params | None = None) -> Params:
+    """The best weights of a run; InputError unless they are what was saved, which Orbax alone would not notice."""
+    weights = load_weights(directory / "best", like)
+    saved = read_json(directory / "result.json", "result of a run").get("best_crc32")
+    if saved not in (None, crc32(jax.tree.map(np.asarray, weights))):
+        raise InputError(
+            f"{directory / 'best'} is damaged: its weights are not those that were saved; delete "
+            f"{directory / 'result.json'} and run the same command again, which takes them from the last checkpoint"
+        )
+    return weights
 
 
 class Trainer:
@@ -100,7 +114,8 @@ class Trainer:
         write_json_atomic(directory / "manifest.json", self._run_manifest(cell, source))
         (directory / cell.evaluation_file).unlink(missing_ok=True)  # of a run that has gone on since
         values = {name: getattr(result, name) for name in RESULT}
-        write_json_atomic(directory / "result.json", {**values, "length": length})
+        about = {"length": length, "best_crc32": crc32(result.best)}
+        write_json_atomic(directory / "result.json", {**values, **about})
 
     def _run(self, group: Group, source: ArraySliceSource) -> TrainingRun:
         section, phases, phase = self.config[group.phase], self.phases, group.phase
@@ -208,7 +223,7 @@ class Trainer:
         return grafted
 
     def _graft(self, seed: int, params: Params) -> tuple[Params, GraftReport]:
-        weights = load_weights(self.pretraining[seed] / "best")
+        weights = _best(self.pretraining[seed])
         return graft(weights, params, self.config.transfer.parts, self.config.transfer.adapt_input)
 
     def _run_manifest(self, cell: Cell, source: ArraySliceSource) -> dict[str, Any]:
@@ -224,7 +239,7 @@ class Trainer:
         Raises signals.Stopped between two scans when stop() names a signal; the evaluation then begins anew next time.
         """
         directory = self.workdir / cell.directory
-        params = load_weights(directory / "best", self._shapes(cell.phase))
+        params = _best(directory, self._shapes(cell.phase))
         columns = {
             "study": self.config.study,
             "dataset": self.data.dataset_name,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import tiny
 
 from experiments.main import main
 from inpaint_ssl import memory
+from inpaint_ssl.checkpoint import load_weights, save_weights
 
 SHORT = ("split.label_fractions=(1.0,)", "finetune.schedule=constant", "pretrain.schedule=step_decay")
 
@@ -61,6 +63,21 @@ def test_a_longer_study_goes_on_where_the_shorter_one_ended(short_study: Path, t
     assert main(["main", f"--workdir={folder}"]) == 0
     assert tiny.run(folder, *SHORT, "pretrain.max_steps=9") == 2
     assert "began from the shorter pretraining" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_what_was_saved_are_refused(short_study: Path, tmp_path: Path, capsys) -> None:
+    folder = shutil.copytree(short_study, tmp_path / "study")
+    run = folder / "finetune" / "from_scratch_labels-100pct_draw-0_seed-0"
+    weights = load_weights(run / "best")
+    weights["encoder"]["level_0"]["conv_0"]["bias"] += 1e-6
+    save_weights(run / "best", weights)
+    (run / "per_scan.csv").unlink()
+    assert tiny.run(folder, *SHORT) == 2
+    error = capsys.readouterr().err
+    assert "best is damaged" in error and f"delete {run}/result.json and run the same command again" in error
+    (run / "result.json").unlink()
+    assert tiny.run(folder, *SHORT) == 0
+    assert rows_of(folder) == rows_of(short_study)
 
 
 @pytest.mark.slow
