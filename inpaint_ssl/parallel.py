@@ -83,6 +83,7 @@ class Driver:
         self.mesh = mesh
         self._in_specs = in_specs
         self._is_pmap = driver == "pmap"
+        self._waits = mesh.devices.flat[0].platform == "cpu" and mesh.local_mesh.devices.size > 1
         if self._is_pmap:
             if mesh.shape["seed"] > 1:
                 raise InputError(
@@ -108,8 +109,10 @@ class Driver:
         )
 
     def __call__(self, *placed: Tree) -> Tree:
-        """Results on the devices; the call returns before they are computed."""
-        return self._compiled(*placed)
+        """Results on the devices; the call returns before they are computed, but on several devices of one CPU."""
+        results = self._compiled(*placed)
+        # There the devices are threads of one pool, in which many programs that wait for each other's sums get stuck.
+        return jax.block_until_ready(results) if self._waits else results
 
     def lower(self, *shapes: Tree) -> Any:
         """jax's Lowered of the function for arguments of these shapes (arrays or ShapeDtypeStruct, as before `put`)."""

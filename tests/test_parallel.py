@@ -110,6 +110,7 @@ def test_impossible_layouts_are_refused() -> None:
         Driver(weighted_fit, make_mesh(1), "pjit", SPECS, P("seed"))
 
 
+@pytest.mark.slow
 def test_a_network_has_the_gradient_of_one_device() -> None:
     task = make_task("segmentation")
     expected, loss = gradient(task, make_mesh(1), "jit")

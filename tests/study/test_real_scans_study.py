@@ -13,6 +13,8 @@ SHORT = (
     *(f"{phase}.max_steps=10" for phase in ("pretrain", "finetune")),
     *(f"{phase}.validate_every_steps=10" for phase in ("pretrain", "finetune")),
     "evaluate.inpainting_examples=1",
+    "evaluate.corruption_gallery=False",  # test_gallery.py draws one
+    "engine.devices=1",  # the tests show jax four
 )
 
 
