@@ -1,5 +1,9 @@
 """Devices change nothing but rounding: jit, shard_map and pmap on one, two and four of them."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +112,35 @@ def test_impossible_layouts_are_refused() -> None:
         Driver(weighted_fit, make_mesh(4, 2), "pmap", SPECS, P("seed"))
     with pytest.raises(InputError, match=r"config\.engine\.driver: got 'pjit'"):
         Driver(weighted_fit, make_mesh(1), "pjit", SPECS, P("seed"))
+
+
+MANY_CALLS = """
+import numpy as np
+from jax.sharding import PartitionSpec as P
+from inpaint_ssl.parallel import Driver, make_mesh
+
+def make(axis_name):
+    def function(weights, images):
+        for _ in range(20):
+            images = images @ weights
+            total = images.sum()
+            images = images + 1e-9 * total
+        return total
+    return function
+
+driver = Driver(make, make_mesh(4), "jit", (P(), P("batch")), P())
+weights, images = np.eye(256, dtype=np.float32), np.ones((64, 256), np.float32)
+results = [driver(driver.put(weights, P()), driver.put(images, P("batch"))) for _ in range(300)]
+print(len(driver.get(results, P())))
+"""
+
+
+@pytest.mark.slow
+def test_many_calls_on_devices_of_one_cpu_do_not_get_stuck() -> None:
+    """Without waiting for each XLA aborts the process."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run([sys.executable, "-c", MANY_CALLS], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "300", done.stderr[-500:]
 
 
 @pytest.mark.slow
