@@ -32,6 +32,7 @@ def test_hippocampus_dice_in_bfloat16_is_that_of_float32(real_data: Path, tmp_pa
             "model.dtype": dtype,
             "pretrain.max_steps": 500,
             "finetune.max_steps": 2000,
+            "seeds": "0,1,2",  # one seed moves by more than what is looked for
             "evaluate.corruption_gallery": False,
             "engine.devices": 1,
         }
