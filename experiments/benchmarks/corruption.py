@@ -17,10 +17,9 @@ from rich.console import Console
 
 from configs import base, quickstart
 from experiments.benchmarks import tables
-from experiments.benchmarks.machine import available_cores, now, on_one_core, processor
+from experiments.benchmarks.machine import about, available_cores, now, on_one_core
 from experiments.benchmarks.settings import QUICK, Settings
 from inpaint_ssl.files import write_json_atomic
-from inpaint_ssl.versions import versions
 
 
 def _on_one_core(settings: Settings) -> dict[str, Any]:
@@ -63,14 +62,7 @@ def run(output: Path, quick: bool, console: Console) -> Path:
     on_core = on_one_core(_on_one_core, settings)
     on_device = _on_default_device(settings, quick, report)
     result = {
-        "format_version": 1,
-        "benchmark": "corruption",
-        "date": date,
-        "seconds": time.monotonic() - began,
-        "quick": quick,
-        "processor": processor(),
-        "cores": available_cores(),
-        "versions": versions(),
+        **about("corruption", date, began, quick),
         "settings": asdict(settings),
         **on_core,
         **on_device,

@@ -13,10 +13,9 @@ from typing import Any
 from rich.console import Console
 
 from configs import quickstart
-from experiments.benchmarks.machine import available_cores, now, processor
+from experiments.benchmarks.machine import about, now
 from experiments.benchmarks.tables import number, widen
 from inpaint_ssl.files import write_json_atomic
-from inpaint_ssl.versions import versions
 
 SEEDS = 4
 ROUNDS, MIN_ROUND_MS = 11, 1500.0
@@ -79,14 +78,7 @@ def run(output: Path, quick: bool, console: Console) -> Path:
 
     measured = _measure(quick, report)
     result = {
-        "format_version": 1,
-        "benchmark": "engine",
-        "date": date,
-        "seconds": time.monotonic() - began,
-        "quick": quick,
-        "processor": processor(),
-        "cores": available_cores(),
-        "versions": versions(),
+        **about("engine", date, began, quick),
         **measured,
     }
     path = output / "engine.json"

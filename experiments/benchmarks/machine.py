@@ -4,11 +4,14 @@ import contextlib
 import datetime
 import os
 import platform
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from inpaint_ssl.versions import versions
 
 
 def processor() -> str:
@@ -29,6 +32,20 @@ def available_cores() -> int:
 def now() -> str:
     """Date and time in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def about(benchmark: str, date: str, began: float, quick: bool) -> dict[str, Any]:
+    """The head of every file of results. date: of the beginning; began: time.monotonic() then."""
+    return {
+        "format_version": 1,
+        "benchmark": benchmark,
+        "date": date,
+        "seconds": time.monotonic() - began,
+        "quick": quick,
+        "processor": processor(),
+        "cores": available_cores(),
+        "versions": versions(),
+    }
 
 
 def _bind_to_one_core() -> None:

@@ -15,11 +15,10 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.benchmarks.machine import available_cores, now, processor
+from experiments.benchmarks.machine import about, now
 from experiments.benchmarks.tables import number
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import write_json_atomic
-from inpaint_ssl.versions import versions
 
 PHASES = ("pretrain", "finetune")
 STEPS = 3
@@ -40,15 +39,8 @@ def run(output: Path, quick: bool, console: Console, config: str = "configs/quic
             rows.append({"phase": phase, **said[0], **said[1]})
             rows[-1]["predicted_over_measured"] = rows[-1]["predicted_bytes"] / max(rows[-1]["measured_bytes"], 1)
     result = {
-        "format_version": 1,
-        "benchmark": "memory",
-        "date": date,
-        "seconds": time.monotonic() - began,
-        "quick": quick,
+        **about("memory", date, began, quick),
         "config": config,
-        "processor": processor(),
-        "cores": available_cores(),
-        "versions": versions(),
         "rows": rows,
     }
     path = output / "memory.json"

@@ -16,10 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.benchmarks.machine import available_cores, now, processor
+from experiments.benchmarks.machine import about, now
 from experiments.benchmarks.tables import number, verdict
 from inpaint_ssl.files import write_json_atomic
-from inpaint_ssl.versions import versions
 
 GOAL_RATIO = 0.5  # second start over first one
 ROUNDS = 3
@@ -96,14 +95,7 @@ def run(output: Path, quick: bool, console: Console) -> Path:
                 results.append(_start(Path(folder), turn, quick))
     medians = {turn: statistics.median(result["seconds"] for result in results) for turn, results in turns.items()}
     result = {
-        "format_version": 1,
-        "benchmark": "startup",
-        "date": date,
-        "seconds": time.monotonic() - began,
-        "quick": quick,
-        "processor": processor(),
-        "cores": available_cores(),
-        "versions": versions(),
+        **about("startup", date, began, quick),
         **turns,
         "ratio": medians["second"] / medians["first"],
         "goal_ratio": GOAL_RATIO,

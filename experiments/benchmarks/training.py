@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from experiments.benchmarks import tables, training_tables
-from experiments.benchmarks.machine import available_cores, now, processor
+from experiments.benchmarks.machine import about, now
 from inpaint_ssl.files import write_json_atomic
 from inpaint_ssl.versions import versions
 
@@ -173,13 +173,7 @@ def run(output: Path, quick: bool, console: Console, compiled: bool = False) -> 
     goal = None if quick else GPU_GOAL if on_gpu else CPU_GOAL
     rows = _measure(sizes(on_gpu, quick, compiled), rounds, min_round_ms, goal, report)
     result = {
-        "format_version": 1,
-        "benchmark": name,
-        "date": date,
-        "seconds": time.monotonic() - began,
-        "quick": quick,
-        "processor": processor(),
-        "cores": available_cores(),
+        **about(name, date, began, quick),
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "card": card_of(jax.devices()[0].device_kind),
