@@ -48,16 +48,28 @@ def get_config() -> ConfigDict:
     )  # one run per seed: initialisation, order of examples and corruption (default: the original code's)
 
     c.data = ConfigDict()
-    c.data.format = "auto"  # "auto" (from dataset.json) | "msd" | "nnunet" | "phantom" (generated, needs no root)
-    c.data.root = ""  # folder that holds dataset.json
+    c.data.format = "auto"  # "msd" | "nnunet" | "nifti" (a folder) | "skm_tea" | "dicom" | "phantom" (generated, needs
+    # no root) | "auto": whichever of the first five the folder looks like
+    c.data.root = ""  # folder of the data set
+    c.data.unlabelled_roots = ()  # further folders of unlabelled scans for pretraining, each "<folder>" (format found
+    # as by "auto") or "<format>:<folder>"
     c.data.modality = "mri"  # "mri" (z-score per volume) | "ct" (HU windows as channels, z-score per image and channel)
-    c.data.classes = ()  # () = every label of dataset.json; else "name=label+label", labels by name or value
+    c.data.labels = ()  # "nifti" and "dicom": what label files hold, "name=value" or "name=value+value" (a region)
+    c.data.label_map = ()  # values of label files that are replaced when read: "255=1" or "3+4=2"
+    c.data.subject_pattern = ""  # NIfTI: regular expression, searched in the scan id, whose group (or match) is the
+    # subject; "" = every scan is a subject of its own
+    c.data.hash_ids = True  # DICOM: scan and subject ids are salted hashes; False = as in the files
+    c.data.id_salt_file = ""  # file with the salt of those hashes; "" = in the user's configuration folder, made once
+    c.data.classes = ()  # () = every label of the data set; else "name=label+label", labels by name or value
     c.data.slice_axis = "sagittal"  # "sagittal" | "coronal" | "axial"
     c.data.image_size = (512, 512)  # (height, width) in pixels; slices are padded or cropped about their centre
+    c.data.target_spacing_mm = ()  # (row, column) pixel spacing that slices are resampled to; () = as they are
     c.data.channels = "root_sum_of_squares"  # "all" (each channel of the scan) | "root_sum_of_squares" (one channel)
     c.data.hu_windows = ((400.0, 50.0), (1800.0, 40.0), (500.0, 50.0))  # CT: (width, level) in HU of each channel
     c.data.geometry_tolerance_mm = 0.1  # largest distance between the corners of image and label grids
-    c.data.use_unlabelled = True  # pretrain on imagesUl / imagesTs too
+    c.data.use_unlabelled = True  # pretrain on unlabelled scans too
+    c.data.prepared = ""  # folder of prepared data sets; "" = the folder "prepared" beside --workdir
+    c.data.prepare_processes = 0  # that read scans in parallel; 0 = one for each core
     c.data.device_memory_fraction = 0.5  # of a device's memory, for training slices; larger sets are streamed
     c.data.device_dtype = "float32"  # of images on the device: "float32" | "bfloat16" | "float16"; masks are uint8
     c.data.stream_threads = 2  # threads that assemble batches when the training set is streamed
@@ -75,11 +87,20 @@ def get_config() -> ConfigDict:
     c.split.file = (
         ""  # JSON with "train", "validation", "test" lists of subject (or scan) ids; "" = draw from fractions
     )
+    c.split.method = (
+        "auto"  # "fractions" | "official" (of the data set) | "k_fold" | "auto": official where there is one
+    )
+    c.split.folds = 5  # k_fold: number of folds of the labelled subjects ...
+    c.split.fold = 0  # ... of which this one is the test set; validation is drawn from the rest by `fractions`
     c.split.fractions = (0.6, 0.15, 0.25)  # of the labelled subjects: training, validation, test
     c.split.split_seed = 0  # draws training, validation and test subjects
     c.split.subset_draw = 0  # draws the nested label subsets inside the training subjects
     c.split.label_fractions = (0.05, 0.1, 0.25, 0.5, 1.0)  # label subsets as fractions of the training subjects
     c.split.label_counts = ()  # subjects of each label subset, ordered as label_fractions; () = round the fractions
+
+    c.split.pretraining_extents = ()  # nested pretraining sets to draw, as multiples of the training subjects: 1.0 is
+    # these alone, 1.5 half as many unlabelled ones more (paper, section 2.6), 0.5 half of them; () = only what is used
+    c.split.pretraining_extent = 0.0  # the one that is pretrained on; 0 = the training subjects and all unlabelled ones
 
     c.corruption = ConfigDict()  # paper, section 2.4
     c.corruption.task = "context_restoration"  # "context_restoration" (swap) | "context_prediction" (zero)

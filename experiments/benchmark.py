@@ -1,8 +1,8 @@
 """Run a benchmark: python -m experiments.benchmark corruption [--output=runs/benchmark] [--quick]
 
 Prints tables and writes <output>/<benchmark>.json. --quick: tiny sizes and few rounds, to see that it runs; its numbers
-mean nothing. memory takes --config=configs/<file>.py, the study to be measured. Exit codes: 0 done, 2 something given
-cannot be used, 130 interrupted.
+mean nothing. memory takes --config=configs/<file>.py, the study to be measured; prepare takes --root=<data set>. Exit
+codes: 0 done, 2 something given cannot be used, 130 interrupted.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from experiments.benchmarks import corruption, engine, memory, startup, training
+from experiments.benchmarks import corruption, engine, memory, prepare, startup, training
 from inpaint_ssl.errors import InputError
 
 # Name -> (folder, quick, console) -> file of results. Their modules import no jax, which starts in their processes.
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[..., Path]] = {
     "corruption": corruption.run,
     "engine": engine.run,
     "memory": memory.run,
+    "prepare": prepare.run,
     "startup": startup.run,
     "training": training.run,
     "training_compiled": training.run_compiled,
@@ -40,7 +41,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"), help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds")
     parser.add_argument("--config", default="", help="memory: the study's settings; configs/quickstart.py without")
+    parser.add_argument("--root", default="", help="prepare: a data set in the nnU-Net v2 layout to measure as well")
     options = parser.parse_args(arguments)
+    if options.root and options.benchmark != "prepare":
+        raise InputError(f"--root: {options.benchmark} reads no scans; expected it with prepare alone")
+    if options.root and not (Path(options.root) / "dataset.json").is_file():
+        raise InputError(f"--root: no dataset.json in {options.root}, expected the folder of a data set")
     if options.config and options.benchmark != "memory":
         raise InputError(f"--config: {options.benchmark} has sizes of its own; expected it with memory alone")
     if options.output.exists() and not options.output.is_dir():
@@ -54,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = parse(argv[1:])
         options.output.mkdir(parents=True, exist_ok=True)  # found out before minutes of measuring, not after
-        settings = {"config": options.config} if options.config else {}
+        settings = {name: value for name in ("config", "root") if (value := getattr(options, name))}
         BENCHMARKS[options.benchmark](options.output, options.quick, Console(), **settings)
     except (InputError, OSError) as error:
         errors.print(f"error: {error}")

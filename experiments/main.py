@@ -15,39 +15,34 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from rich.console import Console
 
 from configs import base
-from inpaint_ssl.config import load, resolve
+from experiments.command_line import error_console, read_flags, wants_help, wants_traceback
+from inpaint_ssl.config import resolve
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.machines import Machines, start
 from inpaint_ssl.signals import EXIT_AT_ONCE, EXIT_STOPPED, Stopped, Stops, graceful_stop
 
+_USAGE = (
+    "--config=configs/<file>.py --workdir=<folder> (or --workdir=<folder> alone for a study that was started there)"
+)
+
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
     """(settings not yet checked, work folder, debug) from the command line; InputError when it cannot be read."""
-    values = flags.FlagValues()
-    flags.DEFINE_string(
-        "workdir", "", "folder of the study; made when missing; default: runs/<config.study>", flag_values=values
-    )
-    flags.DEFINE_boolean("debug", False, "show the traceback of errors", flag_values=values)
-    try:
-        values(list(argv), known_only=True)
-        _define_config(argv, Path(values.workdir) / "config.json" if values.workdir else None, values)
-        rest = values(list(argv))
-        config = values.config
-        config.keys()  # a config file that could not be loaded says so only when it is used
-    except InputError:
-        raise
-    except (AttributeError, KeyError, IndexError) as error:
-        hint = " ".join(str(error).replace("\\n", " ").replace("\\", "").strip("'\"").split())
-        raise InputError(f"no such setting: {hint}; configs/base.py holds every key") from error
-    except Exception as error:  # a config file is Python and can raise anything
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{text}; configs/base.py holds every setting and its type") from error
-    if len(rest) > 1:
-        raise InputError(f"got the word {rest[1]!r}, expected flags such as --workdir=runs/quickstart")
+
+    def define(values: flags.FlagValues) -> None:
+        flags.DEFINE_string(
+            "workdir", "", "folder of the study; made when missing; default: runs/<config.study>", flag_values=values
+        )
+
+    def saved(values: flags.FlagValues) -> Path | None:
+        return Path(values.workdir) / "config.json" if values.workdir else None
+
+    values = read_flags(argv, define, _USAGE, saved)
+    config = values.config
     return config, Path(values.workdir) if values.workdir else _default_workdir(config), values.debug
 
 
@@ -57,24 +52,6 @@ def _default_workdir(config: ConfigDict) -> Path:
     if not name.strip("._") or "/" in name:
         raise InputError(f"config.study: got {name!r}, which names no folder of runs/; give --workdir=<folder>")
     return Path("runs", name)
-
-
-def _define_config(argv: Sequence[str], saved: Path | None, values: flags.FlagValues) -> None:
-    """The flag --config: a file of configs/, or without it the settings of the study that was started in workdir."""
-    if any(word.lstrip("-").partition("=")[0] == "config" for word in argv[1:]):
-        config_flags.DEFINE_config_file(
-            "config", None, "configs/<file>.py", lock_config=True, flag_values=values, sys_argv=list(argv)
-        )
-        return
-    if saved is None or not saved.exists():
-        raise InputError(
-            "no --config given, expected --config=configs/<file>.py --workdir=<folder> "
-            "(or --workdir=<folder> alone for a study that was started there)"
-        )
-    config = load(saved)
-    if "stage" in config:
-        config.stage = "all"  # a study goes on with what is missing, whichever stage was run last
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=list(argv))
 
 
 class _LogFile(logging.FileHandler):
@@ -131,9 +108,8 @@ def _run(config: ConfigDict, workdir: Path, machines: Machines, errors: Console)
 def main(argv: Sequence[str]) -> int:
     """The exit code of the command line `argv`."""
     machines = Machines(1, 0, {})
-    debug = any(word.lstrip("-") in ("debug", "debug=true", "debug=True") for word in argv)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    if any(word in ("-h", "--help", "-help", "--helpfull") for word in argv):
+    debug, errors = wants_traceback(argv), error_console()
+    if wants_help(argv):
         print(__doc__)
         return 0
     try:

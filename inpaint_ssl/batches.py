@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inpaint_ssl.data import ArraySliceSource, SliceSource
+from inpaint_ssl.data import ArraySliceSource, ScanInfo, SliceSource
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.normalise import jitted_normaliser, normaliser
 from inpaint_ssl.rng import example_order
 from inpaint_ssl.types import AnyArray, Batch
 
@@ -22,12 +24,23 @@ Fetch = Callable[[Any, Any], Batch]
 ALL_ROWS = slice(None)
 
 
-class ResidentSlices(NamedTuple):
-    """A whole source on the device: images (M, H, W, C), labels (M, H, W), example_ids (M,)."""
+class RawSlices(NamedTuple):
+    """Slices before normalisation: images (n, H, W, channels), labels (n, H, W), example_ids (n,), and boxes (n, 4) and
+    statistics (n, 4, C) as in data.SliceRecord.
+    """
 
     images: AnyArray
     labels: AnyArray
     example_ids: AnyArray
+    boxes: AnyArray
+    statistics: AnyArray
+
+
+class RawBatch(NamedTuple):
+    """A batch before normalisation; is_real (n,) bool is False for padding."""
+
+    slices: RawSlices
+    is_real: AnyArray
 
 
 class Picked(NamedTuple):
@@ -37,37 +50,57 @@ class Picked(NamedTuple):
     is_real: AnyArray
 
 
-def make_batch(source: SliceSource, indices: np.ndarray, batch_size: int) -> Batch:
+def raw_batch(source: SliceSource, indices: np.ndarray, batch_size: int) -> RawBatch:
     """The slices at `indices`, padded to `batch_size` by repeating the first with is_real = False."""
     records = [source[int(index)] for index in indices]
     padded = records + records[:1] * (batch_size - len(records))
-    return Batch(
+    slices = RawSlices(
         images=np.stack([record.image for record in padded]),
         labels=np.stack([record.target for record in padded]),
         example_ids=np.array([record.example_id for record in padded], np.uint32),
-        is_real=np.arange(batch_size) < len(records),
+        boxes=np.stack([record.box for record in padded]),
+        statistics=np.stack([record.statistics for record in padded]),
     )
+    return RawBatch(slices, np.arange(batch_size) < len(records))
+
+
+def make_batch(source: SliceSource, indices: np.ndarray, batch_size: int) -> Batch:
+    """As raw_batch, normalised on the device."""
+    raw, is_real = raw_batch(source, indices, batch_size)
+    images = jitted_normaliser(source.preprocessing)(raw.images, raw.boxes, raw.statistics)
+    return Batch(images, raw.labels, raw.example_ids, is_real)
+
+
+def batches_of_scan(source: SliceSource, scan: ScanInfo, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+    """(indices, padded batch) over the slices of one scan."""
+    end = scan.first + scan.n_slices
+    for start in range(scan.first, end, batch_size):
+        indices = np.arange(start, min(start + batch_size, end))
+        yield indices, make_batch(source, indices, batch_size)
 
 
 def pick(indices: np.ndarray, batch_size: int) -> Picked:
-    """The slices at `indices` of a resident set, padded as make_batch pads."""
+    """The slices at `indices` of a resident set, padded as raw_batch pads."""
     padded = np.full(batch_size, indices[0], np.int32)
     padded[: len(indices)] = indices
     return Picked(padded, np.arange(batch_size) < len(indices))
 
 
-def fetch_resident(data: ResidentSlices, item: Picked) -> Batch:
-    """The batch of an item, gathered on the device; images become float32 there."""
-    indices = jnp.asarray(item.indices)
-    images = jnp.asarray(data.images)[indices].astype(jnp.float32)
-    labels, ids = jnp.asarray(data.labels)[indices], jnp.asarray(data.example_ids)[indices]
-    return Batch(images, labels, ids, item.is_real)
+def make_fetch(source: SliceSource, resident: bool) -> Fetch:
+    """(data, item) -> Batch, pure: of resident slices the item says which, else it holds them; normalised there."""
+    normalise = normaliser(source.preprocessing)
 
+    def fetch(data: RawSlices, item: Picked) -> Batch:
+        indices = jnp.asarray(item.indices)
+        raw = RawSlices(*(jnp.asarray(leaf)[indices] for leaf in data))
+        return fetch_streamed((), RawBatch(raw, item.is_real))
 
-def fetch_streamed(data: Any, item: Batch) -> Batch:
-    """The item is the batch; its images become float32 on the device."""
-    del data
-    return item._replace(images=jnp.asarray(item.images).astype(jnp.float32))
+    def fetch_streamed(data: Any, item: RawBatch) -> Batch:
+        del data
+        raw = item.slices
+        return Batch(normalise(raw.images, raw.boxes, raw.statistics), raw.labels, raw.example_ids, item.is_real)
+
+    return fetch if resident else fetch_streamed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,25 +186,45 @@ def stack(items: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *items)
 
 
-def resident_feed(source: ArraySliceSource, dtype: Any) -> Feed:
-    """The source as arrays that the caller puts on the device once, images as `dtype`."""
-    data = ResidentSlices(source.images.astype(dtype, copy=False), source.targets, source.example_ids)
-    return Feed(data, fetch_resident, lambda indices, size, rows: pick(indices, size), len(source), dtype)
+def device_type(source: SliceSource, dtype: Any) -> Any:
+    """Of raw images on the device: integers stay as they are, anything else becomes `dtype`.
+
+    InputError when it cannot hold the intensities of a scan whose statistics are known.
+    """
+    if source.image_dtype.kind in "iu":
+        return source.image_dtype
+    if jnp.dtype(dtype) == jnp.float16 and source.preprocessing is not None:
+        raise InputError(
+            f"config.data.device_dtype: got float16 with scans of {source.image_dtype} intensities, which may pass its "
+            'largest number; use "bfloat16" or "float32"'
+        )
+    return jnp.dtype(dtype)
+
+
+def resident_feed(source: SliceSource, dtype: Any) -> Feed:
+    """The source as arrays that the caller puts on the device once; images as device_type says."""
+    loaded: ArraySliceSource = source.load()
+    kind = device_type(source, dtype)
+    data = RawSlices(
+        loaded.images.astype(kind, copy=False), loaded.targets, loaded.example_ids, loaded.boxes, loaded.statistics
+    )
+    return Feed(data, make_fetch(source, True), lambda indices, size, rows: pick(indices, size), len(source), kind)
 
 
 def streamed_feed(source: SliceSource, dtype: Any, threads: int, ahead: int) -> Feed:
-    """Batches read from the source by `threads` threads, at most `ahead` of them waiting; images as `dtype`.
+    """Batches read from the source by `threads` threads, at most `ahead` of them waiting; images as device_type says.
 
     Of several processes each reads the rows of its own devices.
     """
+    kind = device_type(source, dtype)
 
-    def assemble(indices: np.ndarray, size: int, rows: slice) -> Batch:
+    def assemble(indices: np.ndarray, size: int, rows: slice) -> RawBatch:
         ours = np.asarray(pick(indices, size).indices)[rows]
-        real = make_batch(source, ours, len(ours))
-        batch = [np.zeros((size, *leaf.shape[1:]), leaf.dtype) for leaf in real]
-        for whole, part in zip(batch, real, strict=True):
+        real = raw_batch(source, ours, len(ours)).slices
+        slices = [np.zeros((size, *leaf.shape[1:]), leaf.dtype) for leaf in real]
+        for whole, part in zip(slices, real, strict=True):
             whole[rows] = part
-        images, labels, ids, _ = batch
-        return Batch(images.astype(dtype, copy=False), labels, ids, np.arange(size) < len(indices))
+        raw = RawSlices(*slices)
+        return RawBatch(raw._replace(images=raw.images.astype(kind, copy=False)), np.arange(size) < len(indices))
 
-    return Feed((), fetch_streamed, assemble, len(source), dtype, threads, ahead)
+    return Feed((), make_fetch(source, False), assemble, len(source), kind, threads, ahead)

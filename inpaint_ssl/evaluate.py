@@ -3,15 +3,15 @@
 Never per batch: a scan's Dice counts all its voxels once, on the grid of the scan (paper, section 2.5.2).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from inpaint_ssl.batches import make_batch
-from inpaint_ssl.data import ArraySliceSource, ClassMap, ScanInfo, display, to_volume
+from inpaint_ssl.batches import batches_of_scan
+from inpaint_ssl.data import ClassMap, ScanInfo, SliceSource, display, to_volume
 from inpaint_ssl.metrics import cv, dice, voe
 from inpaint_ssl.types import Batch, Params
 
@@ -35,14 +35,6 @@ def label_map(probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     """(..., K) probabilities to a uint8 map: 0 where none reaches `threshold`, else 1 + the class of the largest."""
     winner = np.argmax(probability, axis=-1).astype(np.uint8) + np.uint8(1)
     return np.where(np.max(probability, axis=-1) >= threshold, winner, np.uint8(0))
-
-
-def _batches_of_scan(source: ArraySliceSource, scan: ScanInfo, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
-    """(indices, padded batch) over the slices of one scan."""
-    end = scan.first + scan.n_slices
-    for start in range(scan.first, end, batch_size):
-        indices = np.arange(start, min(start + batch_size, end))
-        yield indices, make_batch(source, indices, batch_size)
 
 
 def overlap_rows(
@@ -83,10 +75,34 @@ def _picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class
     }
 
 
+def _predicted(
+    predict: Callable[[Params, Any], jax.Array],
+    params: Params,
+    source: SliceSource,
+    scan: ScanInfo,
+    batch_size: int,
+    threshold: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The label map and the first channel of the normalised image of a scan, on its own grid (X, Y, Z).
+
+    What the network says about the margin does not count. Of resampled slices it is the probabilities that are brought
+    back, so that the borders of the map are not those of larger pixels.
+    """
+    outputs, shown = [], []
+    for indices, batch in batches_of_scan(source, scan, batch_size):
+        probability = np.asarray(predict(params, batch.images))[: len(indices)]
+        outputs.append(probability if scan.placement.resampled else label_map(probability, threshold))
+        shown.append(np.asarray(batch.images)[: len(indices), ..., 0])
+    predicted = to_volume(np.concatenate(outputs), scan.placement)
+    images = np.concatenate(shown)
+    image = to_volume(images, scan.placement, outside=float(images.min()))
+    return label_map(predicted, threshold) if scan.placement.resampled else predicted, image
+
+
 def evaluate_segmentation(
     predict: Callable[[Params, Any], jax.Array],
     params: Params,
-    source: ArraySliceSource,
+    source: SliceSource,
     class_map: ClassMap,
     columns: Mapping[str, Any],
     *,
@@ -102,15 +118,8 @@ def evaluate_segmentation(
     rows: list[dict[str, Any]] = []
     examples = {}
     for number, scan in enumerate(source.scans):
-        maps = []
-        for indices, batch in _batches_of_scan(source, scan, batch_size):
-            maps.append(label_map(np.asarray(predict(params, batch.images))[: len(indices)], threshold))
-        slices = slice(scan.first, scan.first + scan.n_slices)
-        # From here on the scan's own grid: what the network says about the padding does not count.
-        predicted = to_volume(np.concatenate(maps), scan.placement)
-        truth = to_volume(source.targets[slices], scan.placement)
-        shown = source.images[slices, ..., 0]
-        image = to_volume(shown, scan.placement, outside=float(shown.min()))
+        predicted, image = _predicted(predict, params, source, scan, batch_size, threshold)
+        truth = source.label_volume(scan)
         identity = {**columns, "subject": scan.subject_id, "scan": scan.scan_id}
         scan_rows = overlap_rows(predicted, truth, class_map, identity)
         rows += scan_rows
@@ -126,7 +135,7 @@ def evaluate_segmentation(
 def evaluate_inpainting(
     restore: Callable[[Params, Batch, jax.Array], tuple[jax.Array, jax.Array]],
     params: Params,
-    source: ArraySliceSource,
+    source: SliceSource,
     channel_names: tuple[str, ...],
     columns: Mapping[str, Any],
     *,
@@ -144,11 +153,12 @@ def evaluate_inpainting(
     shown = set(np.linspace(0, len(source.scans) - 1, min(examples, len(source.scans))).round().astype(int).tolist())
     for number, scan in enumerate(source.scans):
         middle = scan.first + scan.n_slices // 2
-        for indices, batch in _batches_of_scan(source, scan, batch_size):
+        for indices, batch in batches_of_scan(source, scan, batch_size):
             corrupted, restored = (np.asarray(part, np.float32) for part in restore(params, batch, key))
-            error = np.square(restored.astype(np.float64) - batch.images).sum(axis=(1, 2))
+            original = np.asarray(batch.images)
+            error = np.square(restored.astype(np.float64) - original).sum(axis=(1, 2))
             for position, index in enumerate(indices):
-                identity = {"subject": scan.subject_id, "scan": scan.scan_id, "slice": int(source.slice_of[index])}
+                identity = {"subject": scan.subject_id, "scan": scan.scan_id, "slice": int(index) - scan.first}
                 for channel, name in enumerate(channel_names):
                     norm = repr(float(np.sqrt(error[position, channel])))
                     values = {"class": name, "metric": "inpainting_l2_norm", "unit": "normalised intensity"}
@@ -156,11 +166,11 @@ def evaluate_inpainting(
                     rows.append({**columns, **identity, **values, **measured})
                 if number in shown and index == middle:
                     pictures[scan.scan_id] = {
-                        "original": batch.images[position],
+                        "original": original[position],
                         "corrupted": corrupted[position],
                         "restored": restored[position],
                         "scan": np.array(scan.scan_id),
-                        "slice": int(source.slice_of[index]),
+                        "slice": int(index) - scan.first,
                     }
         on_scan(number + 1)
     return Evaluation(rows, pictures)

@@ -56,9 +56,9 @@ class QdessSequence:
             )
 
     @classmethod
-    def from_acquisition(cls, acquisition: Mapping[str, float]) -> "QdessSequence":
+    def from_acquisition(cls, acquisition: Mapping[str, float | str]) -> "QdessSequence":
         """Take the settings from `Scan.acquisition`, ignoring other keys; InputError names a key that is missing."""
-        known = {field.name: acquisition[field.name] for field in fields(cls) if field.name in acquisition}
+        known = {field.name: float(acquisition[field.name]) for field in fields(cls) if field.name in acquisition}
         missing = [field.name for field in fields(cls) if field.name not in known and field.name != "diffusivity_m2_s"]
         if missing:
             raise InputError(

@@ -27,7 +27,7 @@ check_types = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook("inpaint_ssl", "conftest.check_types")
 
 ROOT = Path(__file__).resolve().parent.parent
-REAL_DATA_SETS = ("hippocampus", "headneck_ct")
+REAL_DATA_SETS = ("hippocampus", "headneck_ct", "dicom", "skm_tea_annotations")
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def real_data() -> Path:
     A test that needs them is skipped where they are missing, and fails there when INPAINT_SSL_REQUIRE_DATA=1.
     """
     folder = Path(os.environ.get("INPAINT_SSL_TEST_DATA") or ROOT.parent / "shared" / "data").resolve()
-    missing = [name for name in REAL_DATA_SETS if not (folder / name / "dataset.json").is_file()]
+    missing = [name for name in REAL_DATA_SETS if not (folder / name).is_dir()]
     if missing:
         reason = f"no real scans: {', '.join(missing)} not in {folder}; set INPAINT_SSL_TEST_DATA to their folder"
         if os.environ.get("INPAINT_SSL_REQUIRE_DATA") == "1":

@@ -28,7 +28,7 @@ def make_source(slices_per_scan=(3, 4), size=(16, 16), channels=1, seed=0) -> Ar
             ids.append(example_id(name, index))
             scan_of.append(number)
             slice_of.append(index)
-    return ArraySliceSource(
+    return ArraySliceSource.normalised(
         np.stack(images),
         np.stack(targets),
         np.array(ids, np.uint32),

@@ -53,7 +53,8 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
     assert (values["pretrain.early_stopping_min_delta"], values["pretrain.early_stopping_patience"]) == (50.0, 4)
     assert (values["finetune.early_stopping_min_delta"], values["finetune.early_stopping_patience"]) == (1e-3, 10)
     assert (values["finetune.decay_factor"], values["finetune.decay_every_epochs"]) == (0.9, 2)
-    free = {"data.root", "split.file", "data.use_unlabelled", "transfer.pretrained_study"}
+    free = {"data.root", "data.use_unlabelled", "data.hash_ids", "data.id_salt_file", "data.prepared"}
+    free |= {"split.file", "transfer.pretrained_study"}
     assert set(values) - set(cfg.RULES) == free, "a setting without a range"
 
 
@@ -90,8 +91,8 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
         ({"model__filters": (16,)}, ("config.model.filters", "two or more")),
         ({"finetune__max_steps": 0}, ("config.finetune.max_steps", "cosine")),
         ({"data__slice_axis": "transverse"}, ("slice_axis", '"axial"')),
-        ({"data__format": "msd"}, ("config.data.root", "dataset.json")),
-        ({"data__format": "msd", "stage": "gallery"}, ("config.data.root", "dataset.json")),
+        ({"data__format": "msd"}, ("config.data.root", "folder of the data set")),
+        ({"data__format": "msd", "stage": "gallery"}, ("config.data.root", "folder of the data set")),
         ({"data__root": "somewhere"}, ("config.data.root", "'somewhere'", "phantom", "format=auto")),
         ({"evaluate__corruption_gallery": "maybe"}, ("config.evaluate.corruption_gallery", "'maybe'", "bool")),
         ({"data__hu_windows": ((0.0, 50.0),)}, ("hu_windows", "width above 0")),

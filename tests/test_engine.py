@@ -11,7 +11,7 @@ import optax
 import pytest
 from training_on_devices import MEMBERSHIP, Task, make_task, some_batch
 
-from inpaint_ssl.batches import fetch_streamed, stack
+from inpaint_ssl.batches import stack
 from inpaint_ssl.engine import NOT_DUE, Engine, EngineSettings, Programs, Snapshot
 from inpaint_ssl.losses import batch_dice_loss
 from inpaint_ssl.rng import example_keys, stream_key
@@ -20,6 +20,11 @@ from inpaint_ssl.types import Batch, TrainState
 
 WAYS = [("in_turn", 1, 1), ("unroll", 1, 2), ("vmap", 1, 1), ("devices", 2, 1)]  # way, devices, steps per call
 SGD, ADAM = optax.sgd(1.0), optax.adam(1e-3)
+
+
+def as_it_is(data, item: Batch) -> Batch:
+    """Items that are batches already."""
+    return item
 
 
 def start(task, seeds: Sequence[int], optimizer) -> Snapshot:
@@ -45,9 +50,9 @@ def trained(task, optimizer, seeds: Sequence[int], way: str, devices: int, per_c
         EngineSettings(way, "jit", devices, per_call),
         len(seeds),
         lambda axis_name: make_train_step(task.loss, optimizer, axis_name=axis_name),
-        fetch_streamed,
+        as_it_is,
         lambda params, batch, key: {"count": batch.is_real.sum()},
-        fetch_streamed,
+        as_it_is,
     )
     keys = jnp.stack([stream_key(seed, "test") for seed in seeds])
     engine = Engine(programs, start(task, seeds, optimizer), keys, (), ())
@@ -128,9 +133,9 @@ def test_a_seed_that_is_not_due_stands_still(way: str) -> None:
         EngineSettings(way, "jit", 1, 1),
         2,
         lambda axis_name: make_train_step(task.loss, SGD, axis_name=axis_name),
-        fetch_streamed,
+        as_it_is,
         lambda params, batch, key: {"count": batch.is_real.sum(), "largest": jax.tree.leaves(params)[-1].max()},
-        fetch_streamed,
+        as_it_is,
     )
     begin = start(task, (0, 1), SGD)
     engine = Engine(programs, begin, jnp.stack([stream_key(seed, "test") for seed in (0, 1)]), (), ())
@@ -162,9 +167,9 @@ def test_seeds_are_divided_among_devices_as_far_as_they_can_be() -> None:
             EngineSettings("devices", "jit", devices, 1),
             seeds,
             lambda axis_name: make_train_step(task.loss, SGD),
-            fetch_streamed,
+            as_it_is,
             lambda params, batch, key: {},
-            fetch_streamed,
+            as_it_is,
         )
         assert (programs.mesh.shape["seed"], programs.mesh.shape["batch"]) == mesh
         assert programs.padded(9) % mesh[1] == 0 and programs.padded(9) - 9 < mesh[1]

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 from small_source import make_source
 
-from inpaint_ssl.data import ClassMap
+from inpaint_ssl.data import ArraySliceSource, ClassMap, Preprocessing, Scan, ScanEntry, source_of
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, evaluate_inpainting, evaluate_segmentation, label_map
 
 CLASSES = ClassMap(("bright", "dim"), ((1,), (2,)))
@@ -91,6 +92,46 @@ def test_pictures_show_the_slice_with_most_labels() -> None:
     np.testing.assert_array_equal(picture["image"], source.images[1, ..., 0])
     np.testing.assert_array_equal(picture["truth"], np.ones((16, 16)))
     assert 0 <= picture["dice"] <= 1
+
+
+def test_resampled_slices_are_scored_on_the_grid_of_the_scan() -> None:
+    """Pixels of 0.5 mm seen by the network at 1 mm: truth and prediction have the scan's own voxels."""
+    rng, shape = np.random.default_rng(3), (24, 20, 3)
+    label = np.zeros(shape, np.uint8)
+    label[5:16, 4:13] = 1  # odd borders, which lie inside a 1 mm pixel
+    image = (100.0 * label + rng.normal(0, 1, shape)).astype(np.float32)[..., None]
+    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    scan = Scan(ScanEntry("a", "a", True), image, label, (0.5, 0.5, 2.0), affine, affine, "RAS", shape)
+    how = Preprocessing("mri", "axial", (16, 16), "all", (), (1.0, 1.0))
+
+    class Whole(ArraySliceSource):
+        def label_volume(self, info):
+            return label
+
+    source = Whole(**vars(source_of(scan, how)))
+    assert source.images.shape[1:3] == (16, 16) and source.scans[0].placement.resampled == (10, 12)
+    seen = []
+
+    def predict(params, images):
+        high = jnp.asarray(images)[..., 0]
+        probability = jnp.clip((high - high.min()) / (high.max() - high.min()), 0, 1)
+        seen.append(np.asarray(probability))
+        return jnp.stack([probability, 0 * probability], axis=-1)
+
+    result = evaluate_segmentation(
+        predict, {}, source, CLASSES, COLUMNS, batch_size=3, threshold=0.5, on_scan=lambda n: None
+    )
+    (row,) = [r for r in result.rows if (r["class"], r["metric"]) == ("bright", "dice")]
+    # By hand: the middle 10 x 12 pixels, linear at the centres of 20 x 24 ones.
+    shown = seen[0][:, 3:13, 2:14]
+    rows, columns = ((np.arange(n) + 0.5) / 2 - 0.5 for n in (20, 24))
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    finer = np.stack([ndimage.map_coordinates(one, grid, order=1, mode="nearest") for one in shown])
+    predicted = (finer >= 0.5)[:, ::-1, ::-1].transpose(2, 1, 0)
+    dice = 2 * (predicted & (label == 1)).sum() / (predicted.sum() + label.sum())
+    assert 0.9 < dice < 1
+    assert (row["prediction"], row["truth"]) == (predicted.sum(), 11 * 9 * 3)
+    assert float(row["value"]) == pytest.approx(dice)
 
 
 def test_l2_norm_per_slice_and_channel() -> None:

@@ -16,7 +16,7 @@ LAYERS = (
         *("parallel", "machines", "runtime", "memory", "events", "signals"),
     ),
     ("data", "corruption", "models", "losses", "metrics", "statistics"),
-    ("optim", "steps", "transfer", "checkpoint"),
+    ("normalise", "optim", "steps", "transfer", "checkpoint"),
     ("batches",),
     ("engine", "evaluate"),
     ("training",),

@@ -14,7 +14,6 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from inpaint_ssl.batches import fetch_streamed
 from inpaint_ssl.corruption import CORRUPTORS, PatchSpec
 from inpaint_ssl.engine import POSITIONS, SEEDS, STEP_ITEMS, WHOLE, make_run_steps
 from inpaint_ssl.models import UNet
@@ -76,7 +75,7 @@ def repeat(tree: Any, *axes: int) -> Any:
 def make_driver(task: Task, optimizer: optax.GradientTransformation, mesh: Mesh, driver: str) -> Driver:
     def make_function(axis_name: str | None) -> Any:
         step = make_train_step(task.loss, optimizer, axis_name=axis_name)
-        return make_run_steps(step, fetch_streamed, "unroll", loop=False)
+        return make_run_steps(step, lambda data, item: item, "unroll", loop=False)
 
     return Driver(make_function, mesh, driver, SPECS, (SEEDS, POSITIONS), donate=(0,))
 

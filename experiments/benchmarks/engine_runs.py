@@ -29,7 +29,7 @@ def noise(size: Sequence[int], count: int = SLICES) -> ArraySliceSource:
     """One scan of `count` slices of (height, width) pixels."""
     rng, shape = np.random.default_rng(0), (size[1], size[0], count)
     scan = ScanInfo("noise", "noise", True, count, 0, (1.0, 1.0, 1.0), place(shape, "axial", (size[0], size[1])))
-    return ArraySliceSource(
+    return ArraySliceSource.normalised(
         rng.normal(size=(count, *size, 1)).astype(np.float32),
         np.zeros((count, *size), np.uint8),
         np.arange(count, dtype=np.uint32),

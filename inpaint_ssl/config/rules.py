@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,16 @@ WINDOWS = _tuple_of(
     "(width, level) pairs in HU with width above 0",
 )
 
+TEXTS = _tuple_of(lambda text: isinstance(text, str) and bool(text), "a tuple of texts", empty=True)
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        return re.compile(text).groups <= 1
+    except re.error:
+        return False
+
+
 _TRAINING: dict[str, Rule] = {
     "batch_size": _at_least(1),
     "learning_rate": POSITIVE,
@@ -77,16 +88,23 @@ RULES: dict[str, Rule] = {
     "seeds": _tuple_of(
         lambda seed: is_whole(seed) and 0 <= seed < 2**32, "one or more whole numbers from 0 to 4294967295"
     ),
-    "data.format": _one_of("auto", "msd", "nnunet", "phantom"),
+    "data.format": _one_of("auto", "msd", "nnunet", "nifti", "skm_tea", "dicom", "phantom"),
+    "data.unlabelled_roots": TEXTS,
     "data.modality": _one_of("mri", "ct"),
-    "data.classes": _tuple_of(
-        lambda text: isinstance(text, str), 'texts such as "cartilage=femoral+tibial"', empty=True
-    ),
+    "data.labels": TEXTS,
+    "data.label_map": TEXTS,
+    "data.subject_pattern": (_is_pattern, "a regular expression with at most one group"),
+    "data.classes": TEXTS,
     "data.slice_axis": _one_of("sagittal", "coronal", "axial"),
     "data.image_size": TWO_SIDES,
     "data.channels": _one_of("all", "root_sum_of_squares"),
+    "data.target_spacing_mm": (
+        (lambda pair: len(pair) in (0, 2) and all(is_number(mm) and mm > 0 for mm in pair)),
+        "() or (row, column) spacing in mm, above 0",
+    ),
     "data.hu_windows": WINDOWS,
     "data.geometry_tolerance_mm": POSITIVE,
+    "data.prepare_processes": _at_least(0),
     "data.device_memory_fraction": ((lambda value: 0 <= value < 1), "0 (always stream) or more and below 1"),
     "data.device_dtype": _one_of("float32", "bfloat16", "float16"),
     "data.stream_threads": _at_least(1),
@@ -98,6 +116,11 @@ RULES: dict[str, Rule] = {
     "data.phantom.seed": SEED,
     "data.phantom.snr": POSITIVE,
     "split.fractions": _tuple_of(lambda part: is_number(part) and 0 < part < 1, "three numbers in (0, 1)", length=3),
+    "split.method": _one_of("auto", "fractions", "official", "k_fold"),
+    "split.folds": _at_least(3),
+    "split.fold": _at_least(0),
+    "split.pretraining_extents": _tuple_of(lambda part: is_number(part) and part > 0, "numbers above 0", empty=True),
+    "split.pretraining_extent": _at_least(0),
     "split.split_seed": SEED,
     "split.subset_draw": SEED,
     "split.label_fractions": _tuple_of(
@@ -171,18 +194,8 @@ def check_together(v: dict[str, Any]) -> None:
                 f"config.model.filters: got {width}, no multiple of config.model.groups={v['model.groups']}; "
                 "change one of the two"
             )
-    if not math.isclose(sum(v["split.fractions"]), 1.0, abs_tol=1e-6):
-        raise InputError(
-            f"config.split.fractions: got {v['split.fractions']}, which add up to {sum(v['split.fractions']):g}, "
-            "expected training, validation and test shares that add up to 1"
-        )
-    counts = v["split.label_counts"]
-    if counts and len(counts) != len(v["split.label_fractions"]):
-        raise InputError(
-            f"config.split.label_counts: got {len(counts)} counts for {len(v['split.label_fractions'])} "
-            "config.split.label_fractions; give one for each, or ()"
-        )
-    for name in ("seeds", "split.label_fractions", "transfer.parts"):
+    _check_split(v)
+    for name in ("seeds", "split.label_fractions", "split.pretraining_extents", "transfer.parts"):
         repeated = [a for a, b in itertools.pairwise(sorted(v[name])) if a == b]
         if repeated:
             raise InputError(f"config.{name}: got {repeated[0]!r} twice, expected each once; remove one")
@@ -204,7 +217,25 @@ def check_together(v: dict[str, Any]) -> None:
         )
     if v["data.format"] != "phantom" and not v["data.root"]:
         raise InputError(
-            'config.data.root: got "", expected the folder that holds dataset.json; add --config.data.root=<folder>'
+            'config.data.root: got "", expected the folder of the data set; add --config.data.root=<folder>'
+        )
+
+
+def _check_split(v: dict[str, Any]) -> None:
+    if not math.isclose(sum(v["split.fractions"]), 1.0, abs_tol=1e-6):
+        raise InputError(
+            f"config.split.fractions: got {v['split.fractions']}, which add up to {sum(v['split.fractions']):g}, "
+            "expected training, validation and test shares that add up to 1"
+        )
+    counts = v["split.label_counts"]
+    if counts and len(counts) != len(v["split.label_fractions"]):
+        raise InputError(
+            f"config.split.label_counts: got {len(counts)} counts for {len(v['split.label_fractions'])} "
+            "config.split.label_fractions; give one for each, or ()"
+        )
+    if v["split.fold"] >= v["split.folds"]:
+        raise InputError(
+            f"config.split.fold: got {v['split.fold']}, expected less than config.split.folds={v['split.folds']}"
         )
 
 

@@ -1,49 +1,50 @@
-"""Intensities: HU windows and z-scores, with statistics in float64 taken before any padding."""
+"""Intensities of a volume in float64: what the z-score of an MRI scan needs."""
 
-from collections.abc import Sequence
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 AIR_HU = -1024.0
+_SLAB_VOXELS = 1 << 20  # are taken at once, to bound memory
 
 
-def root_sum_of_squares(image: np.ndarray) -> np.ndarray:
-    """Combine the channels of (..., C) into one: (..., 1) float32. A single channel stays as it is."""
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Of one channel over the whole volume; std is the population standard deviation, 0 where all values are equal."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+
+
+def channel_statistics(image: np.ndarray) -> tuple[ChannelStatistics, ...]:
+    """Of every channel of (X, Y, Z, C)."""
+    return tuple(_statistics(image, operator.itemgetter((..., channel))) for channel in range(image.shape[-1]))
+
+
+def combined_statistics(image: np.ndarray) -> ChannelStatistics:
+    """Of the root sum of squares of the channels of (X, Y, Z, C); a single channel is taken as it is."""
     if image.shape[-1] == 1:
-        return image
-    return np.sqrt(np.square(image, dtype=np.float64).sum(axis=-1, keepdims=True)).astype(np.float32)
+        return channel_statistics(image)[0]
+    return _statistics(image, lambda slab: np.sqrt(np.square(slab, dtype=np.float64).sum(axis=-1)))
 
 
-def z_score_volume(image: np.ndarray) -> np.ndarray:
-    """Z-score of (..., C), each channel over the whole volume (population standard deviation): float32.
+def _statistics(image: np.ndarray, values: Callable[[np.ndarray], np.ndarray]) -> ChannelStatistics:
+    count = math.prod(image.shape[:-1])
+    step = max(1, _SLAB_VOXELS * len(image) // count)
+    slabs = [slice(start, start + step) for start in range(0, len(image), step)]
+    total, low, high = 0.0, math.inf, -math.inf
 
-    Paper, section 2.2 (MRI). Raises ValueError for a channel of one value.
-    """
-    result = np.empty(image.shape, np.float32)
-    for channel in range(image.shape[-1]):
-        values = image[..., channel].astype(np.float64)
-        if not values.min() < values.max():
-            raise ValueError(f"channel {channel} has the same value everywhere")
-        result[..., channel] = (values - values.mean()) / values.std()
-    return result
+    def exact(slab: slice) -> np.ndarray:
+        return values(image[slab]).astype(np.float64, copy=False)
 
-
-def window_z_score(
-    slices: np.ndarray, windows: Sequence[tuple[float, float]], outside: float = AIR_HU
-) -> tuple[np.ndarray, np.ndarray]:
-    """HU slices (S, h, w) as windowed channels, z-scored per slice and channel (CT; paper, section 2.2).
-
-    windows: (width, level) in HU; values are clipped to [level - width/2, level + width/2]. Returns float32 (S, h, w,
-    windows) and (S, windows), the value that `outside` HU takes in each. A slice constant in a window becomes zeros.
-    """
-    result = np.empty((*slices.shape, len(windows)), np.float32)
-    padding = np.empty((len(slices), len(windows)), np.float32)
-    for channel, (width, level) in enumerate(windows):
-        low, high = level - width / 2, level + width / 2
-        for index, hu in enumerate(slices):
-            values = np.clip(hu.astype(np.float64), low, high)
-            mean, deviation = values.mean(), values.std()
-            scale = 1 / deviation if values.min() < values.max() else 0.0
-            result[index, ..., channel] = (values - mean) * scale
-            padding[index, channel] = (min(max(outside, low), high) - mean) * scale
-    return result, padding
+    for slab in slabs:
+        part = exact(slab)
+        total, low, high = total + float(part.sum()), min(low, float(part.min())), max(high, float(part.max()))
+    mean = total / count
+    squares = sum(float(np.square(exact(slab) - mean).sum()) for slab in slabs)
+    return ChannelStatistics(mean, math.sqrt(squares / count) if low < high else 0.0, low, high)

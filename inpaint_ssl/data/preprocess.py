@@ -1,19 +1,22 @@
-"""From a scan in RAS to slices of one size with normalised intensities; the record of how travels with the weights."""
+"""How scans become network input: a record that travels with the weights, and what follows from it for one scan.
 
+The numbers themselves are made on the device (inpaint_ssl.normalise); here is what the host knows beforehand.
+"""
+
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from inpaint_ssl.data.geometry import SLICE_AXES, Placement, display, fill, place, to_volume, visible
-from inpaint_ssl.data.intensity import root_sum_of_squares, window_z_score, z_score_volume
-from inpaint_ssl.data.scan import Scan
+from inpaint_ssl.data.geometry import SLICE_AXES, Placement, place, resampled_size
+from inpaint_ssl.data.record import ScanRecord
 from inpaint_ssl.errors import InputError
 
-__all__ = ["Placement", "Preprocessing", "ScanSlices", "preprocess", "to_volume"]
+__all__ = ["Preprocessing"]
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Preprocessing:
     image_size: tuple[int, int]
     channels: str
     hu_windows: tuple[tuple[float, float], ...]
+    target_spacing_mm: tuple[float, ...] = ()
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -41,16 +45,75 @@ class Preprocessing:
             if value not in allowed:
                 raise InputError(f"preprocessing {key} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
 
+    @classmethod
+    def from_config(cls, data: Mapping[str, Any]) -> "Preprocessing":
+        """From config.data, whose other keys are left alone."""
+        names = ("modality", "slice_axis", "image_size", "channels", "hu_windows", "target_spacing_mm")
+        return cls(**{name: data[name] for name in names})
+
     def channels_out(self, n_channels_in: int) -> int:
         """Channels of the network's input for scans of `n_channels_in` channels."""
         if self.modality == "ct":
             return len(self.hu_windows)
         return n_channels_in if self.channels == "all" else 1
 
+    def placement(self, record: ScanRecord) -> Placement:
+        """Where the slices of a scan lie in images; InputError when a crop would cut labelled voxels."""
+        resampled = resampled_size(record.shape, record.spacing_mm, self.slice_axis, self.target_spacing_mm)
+        placement = place(record.shape, self.slice_axis, self.image_size, resampled)
+        box = record.labelled_box(self.slice_axis)
+        if box is not None:
+            self._check_crop(record.scan_id, placement, box)
+        return placement
+
+    def _check_crop(self, scan_id: str, placement: Placement, box: tuple[tuple[int, int], tuple[int, int]]) -> None:
+        """box: first and last labelled row and column of the displayed slices, before resampling."""
+        needed, native = [], Placement(placement.shape, placement.slice_axis, placement.image_size, (0, 0)).slice_size
+        for given, n, length, (first, last) in zip(self.image_size, native, placement.slice_size, box, strict=True):
+            # The labelled pixels after resampling are those whose nearest pixel is labelled.
+            scale = length / n
+            first, last = math.ceil(first * scale - 0.5), math.ceil((last + 1) * scale - 0.5) - 1
+            fits = (m for m in range(given, length) if (length - m) // 2 <= first and (length - m) // 2 + m > last)
+            needed.append(next(fits, max(given, length)))
+        if tuple(needed) != tuple(self.image_size):
+            rows, columns = placement.slice_size
+            raise InputError(
+                f"scan {scan_id}: a centre crop to data.image_size {self.image_size} would cut labelled voxels of its"
+                f" {rows} x {columns} {self.slice_axis} slices; set data.image_size to at least {tuple(needed)}"
+            )
+
+    def statistics(self, record: ScanRecord) -> np.ndarray:
+        """(4, C) float32 of an MRI scan: the mean as a whole number and the rest of it, 1 / standard deviation, and the
+        normalised minimum, which fills the margin (paper, section 2.2: z-score per volume). (4, 0) of a CT scan.
+
+        The mean is split so that the difference of whole numbers is exact in float32. Raises InputError when the scan
+        cannot be normalised.
+        """
+        if self.modality == "ct":
+            if record.n_channels != 1:
+                raise InputError(
+                    f"scan {record.scan_id} has {record.n_channels} channels, a CT scan has 1; set data.modality to "
+                    "'mri'"
+                )
+            return np.zeros((4, 0), np.float32)
+        combined = self.channels == "root_sum_of_squares" and record.n_channels > 1
+        chosen = (record.root_sum_of_squares,) if combined else record.intensity
+        columns = []
+        for channel, one in enumerate(chosen):
+            if not one.std > 0:
+                raise InputError(
+                    f"scan {record.scan_id}: channel {channel} has the same value everywhere, so it cannot be z-scored;"
+                    " remove the scan"
+                )
+            whole = np.rint(one.mean)
+            columns.append((whole, one.mean - whole, 1 / one.std, (one.min - one.mean) / one.std))
+        return np.array(columns, np.float64).T.astype(np.float32)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able copy for manifest.json."""
         windows = [list(window) for window in self.hu_windows]
-        return {**asdict(self), "image_size": list(self.image_size), "hu_windows": windows}
+        lists = {"image_size": list(self.image_size), "target_spacing_mm": list(self.target_spacing_mm)}
+        return {**asdict(self), **lists, "hu_windows": windows}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
@@ -58,65 +121,10 @@ class Preprocessing:
         try:
             windows = tuple((float(width), float(level)) for width, level in values["hu_windows"])
             height, width = values["image_size"]
-            return cls(**{**values, "image_size": (int(height), int(width)), "hu_windows": windows})
+            spacing = tuple(float(mm) for mm in values["target_spacing_mm"])
+            sizes = {"image_size": (int(height), int(width)), "target_spacing_mm": spacing}
+            return cls(**{**values, **sizes, "hu_windows": windows})
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"the preprocessing record is of another version ({error}); use that version") from None
-
-
-@dataclass(frozen=True)
-class ScanSlices:
-    """images float32 (S, H, W, C); targets uint8 (S, H, W) label values, zeros when unlabelled; and their place."""
-
-    images: np.ndarray
-    targets: np.ndarray
-    placement: Placement
-
-
-def preprocess(scan: Scan, preprocessing: Preprocessing) -> ScanSlices:
-    """Normalise a scan and cut it into displayed slices, padded or cropped about the centre (paper, section 2.2).
-
-    MRI: z-score over the volume and channel, margin = the scan's minimum. CT: HU windows, z-score per slice and
-    channel, margin = -1024 HU. Raises InputError naming the scan when a crop would cut labelled voxels.
-    """
-    name, axis = scan.entry.scan_id, preprocessing.slice_axis
-    placement = place(scan.image.shape[:3], axis, preprocessing.image_size)
-    shape = (scan.image.shape[SLICE_AXES[axis]], *preprocessing.image_size)
-    targets = np.zeros(shape, np.uint8)
-    if scan.label is not None:
-        labels = display(scan.label, axis)
-        if np.count_nonzero(visible(labels, placement)) < np.count_nonzero(labels):
-            raise InputError(_cut_message(name, labels, preprocessing))
-        fill(targets, labels, placement)
-    if preprocessing.modality == "ct":
-        if scan.image.shape[3] != 1:
-            n_channels = scan.image.shape[3]
-            raise InputError(f"scan {name} has {n_channels} channels, a CT scan has 1; set data.modality to 'mri'")
-        slices, margin = window_z_score(display(scan.image[..., 0], axis), preprocessing.hu_windows)
-    else:
-        image = scan.image if preprocessing.channels == "all" else root_sum_of_squares(scan.image)
-        try:
-            image = z_score_volume(image)
-        except ValueError as error:
-            raise InputError(f"scan {name}: {error}, so it cannot be z-scored; remove the scan") from None
-        slices, margin = display(image, axis), image.min(axis=(0, 1, 2))[None]
-    images = np.empty((*shape, slices.shape[-1]), np.float32)
-    images[:] = margin[:, None, None, :]
-    fill(images, slices, placement)
-    return ScanSlices(images, targets, placement)
-
-
-def _cut_message(name: str, labels: np.ndarray, preprocessing: Preprocessing) -> str:
-    """Says how large image_size must be for the crop to hold every labelled voxel of displayed labels (S, h, w)."""
-    needed = []
-    for axis, given in enumerate(preprocessing.image_size):
-        length = labels.shape[axis + 1]
-        used = np.flatnonzero(labels.any(axis=(0, 2 - axis)))
-        fits = (n for n in range(given, length) if (length - n) // 2 <= used[0] and (length - n) // 2 + n > used[-1])
-        needed.append(next(fits, max(given, length)))
-    return (
-        f"scan {name}: a centre crop to data.image_size {preprocessing.image_size} would cut labelled voxels of its"
-        f" {labels.shape[1]} x {labels.shape[2]} {preprocessing.slice_axis} slices; set data.image_size to at least"
-        f" {tuple(needed)}"
-    )

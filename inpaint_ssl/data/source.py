@@ -1,27 +1,39 @@
 """The border between data and training: slices by index, and the table of scans that they come from."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from inpaint_ssl.data.geometry import Placement
-from inpaint_ssl.data.preprocess import Preprocessing, ScanSlices, preprocess
-from inpaint_ssl.data.scan import ScanDataset, ScanEntry
+from inpaint_ssl.data.geometry import (
+    SLICE_AXES,
+    Placement,
+    display,
+    fill,
+    resample_slices,
+    to_volume,
+)
+from inpaint_ssl.data.preprocess import Preprocessing
+from inpaint_ssl.data.record import ScanRecord, describe
+from inpaint_ssl.data.scan import Scan
 from inpaint_ssl.errors import InputError
 
 
 class SliceRecord(NamedTuple):
-    """image float32 (H, W, C), target uint8 (H, W) label values, id (uint32), index into scans, index in the scan."""
+    """image (H, W, channels of the scan) raw intensities in an image of one size, target uint8 (H, W) label values, id
+    (uint32), index into scans, index in the scan; what normalisation needs: box int32 (4,), top, left, bottom and right
+    of what is no margin, and statistics float32 (4, C) as Preprocessing.statistics gives them.
+    """
 
     image: np.ndarray
     target: np.ndarray
     example_id: int
     scan: int
     slice_index: int
+    box: np.ndarray
+    statistics: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -39,20 +51,47 @@ class ScanInfo:
 
 @runtime_checkable
 class SliceSource(Protocol):
-    """Slices by index and the table of their scans."""
+    """Slices by index and the table of their scans; preprocessing is None where images are normalised already."""
 
     @property
     def scans(self) -> tuple[ScanInfo, ...]: ...
+
+    @property
+    def preprocessing(self) -> Preprocessing | None: ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, channels) of a raw image."""
+        ...
+
+    @property
+    def image_dtype(self) -> np.dtype: ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> SliceRecord: ...
 
+    def label_volume(self, scan: ScanInfo) -> np.ndarray:
+        """uint8 (X, Y, Z): the label values of a scan on its own grid, zeros where it has no label."""
+        ...
+
+    def subset(self, subject_ids: Collection[str], labelled_only: bool = False) -> "SliceSource":
+        """The scans of these subjects in the present order.
+
+        labelled_only leaves out their unlabelled scans. Raises InputError for a subject without a scan.
+        """
+        ...
+
+    def load(self) -> "ArraySliceSource":
+        """All slices in memory."""
+        ...
+
 
 @dataclass(frozen=True)
 class ArraySliceSource:
-    """All slices in memory: images (N, H, W, C) float32, targets (N, H, W) uint8, example_ids (N,) uint32,
-    scan_of (N,) int32 indices into scans, slice_of (N,) int32 indices along the slice axis of the scan.
+    """All slices in memory: images (N, H, W, channels), targets (N, H, W) uint8, example_ids (N,) uint32, scan_of (N,)
+    int32 indices into scans, slice_of (N,) int32 indices along the slice axis of the scan; boxes (N, 4) and statistics
+    (N, 4, C) as in SliceRecord. Without preprocessing, images are float32 and normalised.
     """
 
     images: np.ndarray
@@ -61,6 +100,35 @@ class ArraySliceSource:
     scan_of: np.ndarray
     slice_of: np.ndarray
     scans: tuple[ScanInfo, ...]
+    boxes: np.ndarray
+    statistics: np.ndarray
+    preprocessing: Preprocessing | None = None
+
+    @classmethod
+    def normalised(
+        cls,
+        images: np.ndarray,
+        targets: np.ndarray,
+        example_ids: np.ndarray,
+        scan_of: np.ndarray,
+        slice_of: np.ndarray,
+        scans: tuple[ScanInfo, ...],
+    ) -> "ArraySliceSource":
+        """Of images (N, H, W, C) float32 that a network can take as they are."""
+        boxes = np.tile(np.array([0, 0, *images.shape[1:3]], np.int32), (len(images), 1))
+        nothing = np.zeros((len(images), 4, 0), np.float32)
+        return cls(images, targets, example_ids, scan_of, slice_of, scans, boxes, nothing)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, channels) of a raw image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    @property
+    def image_dtype(self) -> np.dtype:
+        """Of the raw images."""
+        return self.images.dtype
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,32 +140,45 @@ class ArraySliceSource:
             int(self.example_ids[index]),
             int(self.scan_of[index]),
             int(self.slice_of[index]),
+            self.boxes[index],
+            self.statistics[index],
         )
 
-    def subset(self, subject_ids: Collection[str], labelled_only: bool = False) -> "ArraySliceSource":
-        """The scans of these subjects in the present order; views where the scans lie side by side, copies elsewhere.
+    def label_volume(self, scan: ScanInfo) -> np.ndarray:
+        """uint8 (X, Y, Z): from the images, so that it lacks what they cut off, and is resampled as they are."""
+        return to_volume(self.targets[scan.first : scan.first + scan.n_slices], scan.placement)
 
-        labelled_only leaves out the unlabelled scans of these subjects. Raises InputError for a subject without a scan.
-        """
-        wanted = set(subject_ids)
-        kept = [i for i, s in enumerate(self.scans) if s.subject_id in wanted and (s.has_label or not labelled_only)]
-        missing = wanted - {self.scans[i].subject_id for i in kept}
-        if missing:
-            raise InputError(
-                f"no scan of subject {min(missing)} ({len(missing)} such) among the {len(self.scans)} read"
-            )
-        pieces = [slice(self.scans[i].first, self.scans[i].first + self.scans[i].n_slices) for i in kept]
-        if pieces and all(a.stop == b.start for a, b in pairwise(pieces)):
-            index: slice | np.ndarray = slice(pieces[0].start, pieces[-1].stop)
-        else:
-            index = np.concatenate([np.arange(p.start, p.stop) for p in pieces]) if pieces else np.arange(0)
-        scans, first = [], 0
-        for i in kept:
-            scans.append(replace(self.scans[i], first=first))
-            first += self.scans[i].n_slices
+    def subset(self, subject_ids: Collection[str], labelled_only: bool = False) -> "ArraySliceSource":
+        """The scans of these subjects in the present order, as copies."""
+        kept = chosen_scans(self.scans, subject_ids, labelled_only)
+        index = indices_of(self, [self.scans[i] for i in kept])
+        scans = renumbered(self.scans[i] for i in kept)
         scan_of = np.repeat(np.arange(len(scans), dtype=np.int32), [s.n_slices for s in scans])
         arrays = (self.images[index], self.targets[index], self.example_ids[index], scan_of, self.slice_of[index])
-        return ArraySliceSource(*arrays, tuple(scans))
+        return ArraySliceSource(*arrays, scans, self.boxes[index], self.statistics[index], self.preprocessing)
+
+    def load(self) -> "ArraySliceSource":
+        """Itself."""
+        return self
+
+
+def chosen_scans(scans: tuple[ScanInfo, ...], subject_ids: Collection[str], labelled_only: bool) -> list[int]:
+    """Indices of the scans of these subjects; InputError for a subject that has none."""
+    wanted = set(subject_ids)
+    kept = [i for i, s in enumerate(scans) if s.subject_id in wanted and (s.has_label or not labelled_only)]
+    missing = wanted - {scans[i].subject_id for i in kept}
+    if missing:
+        raise InputError(f"no scan of subject {min(missing)} ({len(missing)} such) among the {len(scans)} read")
+    return kept
+
+
+def renumbered(scans: Iterable[ScanInfo]) -> tuple[ScanInfo, ...]:
+    """The scans one after another: `first` counts the slices before each."""
+    result, first = [], 0
+    for scan in scans:
+        result.append(replace(scan, first=first))
+        first += scan.n_slices
+    return tuple(result)
 
 
 def indices_of(source: SliceSource, scans: Iterable[ScanInfo]) -> np.ndarray:
@@ -116,39 +197,46 @@ def example_id(scan_id: str, slice_index: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{scan_id}/{slice_index}".encode()).digest()[:4], "big")
 
 
-def build_source(
-    dataset: ScanDataset,
-    entries: Iterable[ScanEntry],
-    preprocessing: Preprocessing,
-    on_scan: Callable[[str], None] | None = None,
-) -> ArraySliceSource:
-    """Read and preprocess scans into arrays; each file is read once, on_scan(scan_id) is called after each scan.
+def example_ids(scans: Iterable[ScanInfo]) -> np.ndarray:
+    """(N,) uint32 of all slices of the scans in their order."""
+    return np.array([example_id(scan.scan_id, i) for scan in scans for i in range(scan.n_slices)], np.uint32)
 
-    Raises InputError from reading and preprocessing, naming the file or the scan.
+
+def scan_info(record: ScanRecord, preprocessing: Preprocessing, first: int) -> ScanInfo:
+    """The table's row of a scan; InputError when its slices cannot be placed."""
+    n_slices = record.shape[SLICE_AXES[preprocessing.slice_axis]]
+    placement = preprocessing.placement(record)
+    return ScanInfo(record.scan_id, record.subject_id, record.has_label, n_slices, first, record.spacing_mm, placement)
+
+
+def placed(slices: np.ndarray, placement: Placement, dtype: np.dtype) -> np.ndarray:
+    """Displayed slices (S, rows, columns, ...), resampled if the placement says so, in images (S, H, W, ...) of zeros.
+
+    uint8 slices without channels are label maps, which take the nearest pixel.
     """
-    pending: list[ScanSlices] = []
-    scans: list[ScanInfo] = []
-    first = 0
-    for entry in entries:
-        scan = dataset.read(entry)
-        slices = preprocess(scan, preprocessing)
-        n = len(slices.images)
-        has_label = scan.label is not None
-        scans.append(ScanInfo(entry.scan_id, entry.subject_id, has_label, n, first, scan.spacing_mm, slices.placement))
-        pending.append(slices)
-        first += n
-        if on_scan is not None:
-            on_scan(entry.scan_id)
-    if not scans:
-        raise InputError(f"no scans of data set {dataset.name} to read; check data.root and the splits")
-    images = np.empty((first, *pending[0].images.shape[1:]), np.float32)
-    targets = np.empty(images.shape[:3], np.uint8)
-    # The large arrays get their memory page by page while each scan gives its own back, so the peak is about one copy.
-    for info in reversed(scans):
-        slices = pending.pop()
-        images[info.first : info.first + info.n_slices] = slices.images
-        targets[info.first : info.first + info.n_slices] = slices.targets
-    ids = np.array([example_id(info.scan_id, i) for info in scans for i in range(info.n_slices)], np.uint32)
-    scan_of = np.repeat(np.arange(len(scans), dtype=np.int32), [info.n_slices for info in scans])
-    slice_of = np.concatenate([np.arange(info.n_slices, dtype=np.int32) for info in scans])
-    return ArraySliceSource(images, targets, ids, scan_of, slice_of, tuple(scans))
+    if placement.resampled:
+        rows, columns = placement.slice_size
+        slices = resample_slices(slices, (rows, columns), nearest=slices.ndim == 3)
+    images = np.zeros((len(slices), *placement.image_size, *slices.shape[3:]), dtype)
+    fill(images, slices, placement)
+    return images
+
+
+def source_of(scan: Scan, preprocessing: Preprocessing) -> ArraySliceSource:
+    """The slices of one scan in memory; InputError naming the scan when it cannot be placed or normalised."""
+    record = describe(scan)
+    info, axis = scan_info(record, preprocessing, 0), preprocessing.slice_axis
+    n = info.n_slices
+    label = np.zeros(record.shape, np.uint8) if scan.label is None else scan.label
+    dtype = np.dtype(np.float32) if info.placement.resampled else scan.image.dtype
+    return ArraySliceSource(
+        images=placed(display(scan.image, axis), info.placement, dtype),
+        targets=placed(display(label, axis), info.placement, np.dtype(np.uint8)),
+        example_ids=example_ids([info]),
+        scan_of=np.zeros(n, np.int32),
+        slice_of=np.arange(n, dtype=np.int32),
+        scans=(info,),
+        boxes=np.tile(np.array(info.placement.box, np.int32), (n, 1)),
+        statistics=np.tile(preprocessing.statistics(record), (n, 1, 1)),
+        preprocessing=preprocessing,
+    )

@@ -1,26 +1,83 @@
-"""Training, validation and test subjects, and nested subsets of the training subjects that keep their labels."""
+"""Training, validation and test subjects, nested subsets that keep their labels, and sets to pretrain on."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from inpaint_ssl.data.scan import ScanEntry
+from inpaint_ssl.data.split_draw import (
+    PARTS,
+    check_sha256,
+    label_subsets,
+    official_parts,
+    parts_by_fractions,
+    parts_from_file,
+    parts_of_fold,
+    pretraining_subsets,
+)
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of, write_json_atomic
 
-PARTS = ("train", "validation", "test")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+METHODS = ("auto", "fractions", "official", "k_fold")
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """The keys of config.split, explained in configs/base.py, and config.data.use_unlabelled."""
+
+    fractions: Sequence[float] = (0.6, 0.15, 0.25)
+    split_seed: int = 0
+    subset_draw: int = 0
+    label_fractions: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 1.0)
+    label_counts: Sequence[int] = ()
+    use_unlabelled: bool = True
+    file: str = ""
+    method: str = "auto"
+    folds: int = 5
+    fold: int = 0
+    pretraining_extents: Sequence[float] = ()
+    pretraining_extent: float = 0.0
+
+    @classmethod
+    def from_config(cls, split: Mapping[str, Any], use_unlabelled: bool) -> "SplitSettings":
+        """From config.split.to_dict() and config.data.use_unlabelled."""
+        values = {one.name: split[one.name] for one in fields(cls) if one.name != "use_unlabelled"}
+        return cls(**values, use_unlabelled=use_unlabelled)
+
+    def extents(self) -> list[float]:
+        """The pretraining sets to draw, with the one that is used."""
+        given = [float(extent) for extent in self.pretraining_extents]
+        used = float(self.pretraining_extent)
+        return given + [used] * (used > 0 and used not in given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; of a split file the content matters, not where it lies."""
+        return {
+            "fractions": [float(f) for f in self.fractions],
+            "split_seed": int(self.split_seed),
+            "subset_draw": int(self.subset_draw),
+            "label_fractions": [float(f) for f in self.label_fractions],
+            "label_counts": [int(n) for n in self.label_counts],
+            "use_unlabelled": bool(self.use_unlabelled),
+            "file": sha256_of(read_json(Path(self.file), "lists of subjects")) if self.file else "",
+            "method": self.method,
+            "folds": int(self.folds),
+            "fold": int(self.fold),
+            "pretraining_extents": self.extents(),
+            "pretraining_extent": float(self.pretraining_extent),
+        }
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Subject ids of each part (paper, section 2.1).
+    """Subject ids of each part (paper, sections 2.1 and 2.6).
 
     unlabelled: subjects with unlabelled scans that pretraining may use beside train. label_subsets: label fraction ->
-    the training subjects whose labels are used, each subset inside the next larger. settings: what was drawn from.
+    the training subjects whose labels are used, each subset inside the next larger. pretraining_subsets: extent ->
+    the subjects that are pretrained on, nested too; pretraining: those that this study pretrains on. settings: what was
+    drawn from.
     """
 
     train: tuple[str, ...]
@@ -28,13 +85,17 @@ class Splits:
     test: tuple[str, ...]
     unlabelled: tuple[str, ...]
     label_subsets: Mapping[float, tuple[str, ...]]
+    pretraining: tuple[str, ...]
+    pretraining_subsets: Mapping[float, tuple[str, ...]]
     settings: Mapping[str, Any]
 
     def content(self) -> dict[str, Any]:
         """JSON-able content, without the checksum."""
-        parts = {part: list(getattr(self, part)) for part in (*PARTS, "unlabelled")}
+        parts = {part: list(getattr(self, part)) for part in (*PARTS, "unlabelled", "pretraining")}
         subsets = [{"label_fraction": f, "subjects": list(s)} for f, s in self.label_subsets.items()]
-        return {"format_version": FORMAT_VERSION, "settings": dict(self.settings), **parts, "label_subsets": subsets}
+        extents = [{"extent": e, "subjects": list(s)} for e, s in self.pretraining_subsets.items()]
+        about = {"format_version": FORMAT_VERSION, "settings": dict(self.settings)}
+        return {**about, **parts, "label_subsets": subsets, "pretraining_subsets": extents}
 
     @property
     def sha256(self) -> str:
@@ -42,38 +103,39 @@ class Splits:
         return sha256_of(self.content())
 
 
-def make_splits(
-    entries: Iterable[ScanEntry],
-    *,
-    fractions: Sequence[float],
-    split_seed: int,
-    subset_draw: int,
-    label_fractions: Sequence[float],
-    label_counts: Sequence[int],
-    use_unlabelled: bool,
-    file: str = "",
-) -> Splits:
-    """Draw (or take from `file`) the subjects of each part and the nested label subsets (paper, section 2.1).
+def make_splits(entries: Iterable[ScanEntry], settings: SplitSettings) -> Splits:
+    """Draw (or take from settings.file) the subjects of each part, nested label subsets and pretraining sets.
 
-    fractions: of the labelled subjects for training, validation, test (sum 1; validation and test are rounded half to
-    even, at least 1, the rest trains). label_counts: subjects of each subset in the order of label_fractions; empty =
-    fractions of the training subjects, rounded half to even, at least 1. file: JSON with lists of subject or scan ids.
-    The order of `entries` does not matter, and subset_draw changes the subsets alone.
-    Raises InputError when there are too few subjects or the file does not fit.
+    The order of `entries` does not matter, and subset_draw changes the subsets alone. Method "auto" takes the official
+    split where the data set names labelled subjects for all three parts, else fractions. Nothing that is pretrained on
+    is of a subject that validates or tests. Raises InputError when there are too few subjects, the data set has no
+    official split, or the file does not fit.
     """
     entries = tuple(entries)
-    labelled = sorted({entry.subject_id for entry in entries if entry.has_label})
-    settings = _settings(fractions, split_seed, subset_draw, label_fractions, label_counts, use_unlabelled, file)
     given: Mapping[str, tuple[str, ...]] = {}
-    if file:
-        given = _parts_from_file(file, entries)
+    held_out: set[str] = set()
+    if settings.file:
+        given = parts_from_file(settings.file, entries)
         train, validation, test = (given[part] for part in PARTS)
     else:
-        train, validation, test = _draw_parts(labelled, fractions, split_seed)
+        parts, official = _parts(entries, settings)
+        train, validation, test = parts
+        if official:  # their unlabelled scans are held out too
+            held_out = {entry.subject_id for entry in entries if entry.split in ("validation", "test")}
+    held_out |= {*validation, *test}
     others = {entry.subject_id for entry in entries if not entry.has_label}
-    unlabelled = tuple(sorted(set(given.get("unlabelled", others)) - {*validation, *test})) if use_unlabelled else ()
-    subsets = _label_subsets(train, label_fractions, label_counts, subset_draw)
-    return Splits(train, validation, test, unlabelled, subsets, settings)
+    unlabelled = tuple(sorted(set(given.get("unlabelled", others)) - held_out)) if settings.use_unlabelled else ()
+    splits = Splits(
+        train=train,
+        validation=validation,
+        test=test,
+        unlabelled=unlabelled,
+        label_subsets=label_subsets(train, settings.label_fractions, settings.label_counts, settings.subset_draw),
+        pretraining=(),
+        pretraining_subsets={},
+        settings=settings.to_dict(),
+    )
+    return _with_pretraining(splits)
 
 
 def write_splits(path: Path, splits: Splits) -> None:
@@ -82,30 +144,40 @@ def write_splits(path: Path, splits: Splits) -> None:
 
 
 def read_splits(path: Path) -> Splits:
-    """Read splits.json; InputError when it is damaged or was changed after it was written."""
+    """Read splits.json; InputError when it is damaged, was changed after it was written, or is of another version."""
     values = read_json(Path(path), "splits of a study")
-    remedy = "restore it, or remove it to draw new splits"
     try:
-        train, validation, test, unlabelled = (tuple(values[part]) for part in (*PARTS, "unlabelled"))
-        subsets = {float(item["label_fraction"]): tuple(item["subjects"]) for item in values["label_subsets"]}
-        splits = Splits(train, validation, test, unlabelled, subsets, values["settings"])
-        intact = values["format_version"] == FORMAT_VERSION and splits.sha256 == values["sha256"]
-    except (KeyError, TypeError, ValueError) as error:
+        if "sha256" not in values:
+            raise KeyError("sha256")
+        check_sha256(Path(path), dict(values))
+        if values["format_version"] != FORMAT_VERSION:
+            raise InputError(
+                f"{path} is splits.json of format {values['format_version']}, expected {FORMAT_VERSION}; start in a "
+                f"new workdir, with the same parts by --config.split.file={path}"
+            )
+        return Splits(
+            **{part: tuple(values[part]) for part in (*PARTS, "unlabelled", "pretraining")},
+            label_subsets={float(item["label_fraction"]): tuple(item["subjects"]) for item in values["label_subsets"]},
+            pretraining_subsets={float(i["extent"]): tuple(i["subjects"]) for i in values["pretraining_subsets"]},
+            settings=values["settings"],
+        )
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} is no splits.json of this version ({reason}); {remedy}") from None
-    if not intact:
-        raise InputError(f"{path} does not fit its own SHA-256, so it was changed after it was written; {remedy}")
-    return splits
+        raise InputError(
+            f"{path} is no splits.json of this version ({reason}); restore it, or remove it to draw new splits"
+        ) from None
 
 
-def load_or_make_splits(path: Path, entries: Iterable[ScanEntry], **settings: Any) -> Splits:
+def load_or_make_splits(path: Path, entries: Iterable[ScanEntry], settings: SplitSettings) -> Splits:
     """The splits in `path` when it exists and fits, else those that make_splits draws (not written).
 
     Raises InputError when the file was changed, names subjects without scans, or was drawn with other settings.
     """
     entries = tuple(entries)
     if not Path(path).exists():
-        return make_splits(entries, **settings)
+        return make_splits(entries, settings)
     splits = read_splits(path)
     labelled = {entry.subject_id for entry in entries if entry.has_label}
     unknown = sorted({s for part in PARTS for s in getattr(splits, part)} - labelled)
@@ -115,7 +187,7 @@ def load_or_make_splits(path: Path, entries: Iterable[ScanEntry], **settings: An
             f"{path} names subject {unknown[0]} ({len(unknown)} such subjects), which the data set lacks;"
             " restore the scans, or start in a new workdir"
         )
-    wanted = _settings(**settings)
+    wanted = settings.to_dict()
     changed = [key for key in wanted if splits.settings.get(key) != wanted[key]]
     if changed:
         raise InputError(
@@ -125,98 +197,70 @@ def load_or_make_splits(path: Path, entries: Iterable[ScanEntry], **settings: An
     return splits
 
 
-def _settings(
-    fractions: Sequence[float],
-    split_seed: int,
-    subset_draw: int,
-    label_fractions: Sequence[float],
-    label_counts: Sequence[int],
-    use_unlabelled: bool,
-    file: str = "",
-) -> dict[str, Any]:
-    return {
-        "fractions": [float(f) for f in fractions],
-        "split_seed": int(split_seed),
-        "subset_draw": int(subset_draw),
-        "label_fractions": [float(f) for f in label_fractions],
-        "label_counts": [int(n) for n in label_counts],
-        "use_unlabelled": bool(use_unlabelled),
-        # The content of a split file matters, not where it lies.
-        "file": sha256_of(read_json(Path(file), "lists of subjects")) if file else "",
-    }
+def drop_leaks(
+    splits: Splits, content: Mapping[str, str], entries: Iterable[ScanEntry]
+) -> tuple[Splits, tuple[str, ...]]:
+    """Splits without the unlabelled subjects of whom a scan has the voxels of a validation or test scan, and notes.
 
-
-def _shuffled(ids: Iterable[str], purpose: str) -> list[str]:
-    """An order that depends on the ids and `purpose` alone, the same on every platform and with every NumPy."""
-    return sorted(ids, key=lambda name: (hashlib.blake2b(f"{purpose}/{name}".encode()).digest(), name))
-
-
-def _rounded(fraction: float, n: int) -> int:
-    """fraction * n rounded half to even, at least 1; in decimal, so that 0.35 * 10 is exactly 3.5."""
-    return max(1, round(Fraction(repr(float(fraction))) * n))
-
-
-def _draw_parts(labelled: list[str], fractions: Sequence[float], seed: int) -> tuple[tuple[str, ...], ...]:
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise InputError(f"split.fractions is {tuple(fractions)}, expected three positive numbers with sum 1")
-    n_validation, n_test = (_rounded(fraction, len(labelled)) for fraction in fractions[1:])
-    n_train = len(labelled) - n_validation - n_test
-    if n_train < 1:
-        raise InputError(
-            f"{len(labelled)} labelled subjects are too few for training, validation and test (validation takes"
-            f" {n_validation}, test {n_test}); add labelled scans or change split.fractions"
+    content: scan id -> hash of its voxels; scans without one are passed over. The pretraining sets are drawn again from
+    the subjects that remain. Raises InputError when it is a scan of a training subject.
+    """
+    entries = sorted((entry for entry in entries if entry.scan_id in content), key=lambda entry: entry.scan_id)
+    held_out = {*splits.validation, *splits.test}
+    held = {content[entry.scan_id]: entry for entry in entries if entry.subject_id in held_out}
+    train, unlabelled = set(splits.train), set(splits.unlabelled)
+    dropped: dict[str, str] = {}
+    for entry in entries:
+        twin = held.get(content[entry.scan_id])
+        if twin is None or entry.subject_id not in train | unlabelled:
+            continue
+        if entry.subject_id in train and (entry.has_label or splits.settings["use_unlabelled"]):
+            part = "validation" if twin.subject_id in splits.validation else "test"
+            raise InputError(
+                f"scan {entry.scan_id} of training subject {entry.subject_id} has the same voxels as {part} scan "
+                f"{twin.scan_id} of {twin.subject_id}; remove one of the two, or make them one subject "
+                "(data.subject_pattern)"
+            )
+        if entry.subject_id in train:
+            continue
+        dropped.setdefault(
+            entry.subject_id,
+            f"subject {entry.subject_id} is not pretrained on: its scan {entry.scan_id} has the same voxels as "
+            f"{twin.scan_id}, which validates or tests",
         )
-    order = _shuffled(labelled, f"split/{seed}")
-    parts = order[:n_train], order[n_train : n_train + n_validation], order[n_train + n_validation :]
-    return tuple(tuple(sorted(part)) for part in parts)
+    if not dropped:
+        return splits, ()
+    remaining = replace(splits, unlabelled=tuple(s for s in splits.unlabelled if s not in dropped))
+    return _with_pretraining(remaining), tuple(dropped.values())
 
 
-def _label_subsets(
-    train: tuple[str, ...], label_fractions: Sequence[float], label_counts: Sequence[int], draw: int
-) -> dict[float, tuple[str, ...]]:
-    given = tuple(label_fractions)
-    if not given or len(set(given)) < len(given) or not all(0 < f <= 1 for f in given):
-        raise InputError(f"split.label_fractions is {given}, expected different numbers above 0 and up to 1")
-    counts = [int(n) for n in label_counts] or [_rounded(fraction, len(train)) for fraction in given]
-    got = f"split.label_counts is {tuple(counts)}"
-    if len(counts) != len(given):
-        raise InputError(f"{got}, expected one number for each of split.label_fractions {given}")
-    if not all(1 <= n <= len(train) for n in counts):
-        raise InputError(f"{got}, expected numbers from 1 to the {len(train)} training subjects")
-    by_fraction = [n for _, n in sorted(zip(given, counts, strict=True))]
-    if by_fraction != sorted(by_fraction):
-        raise InputError(f"{got}: a larger one of split.label_fractions {given} has fewer subjects; reorder the counts")
-    order = _shuffled(train, f"subset/{draw}")
-    return {float(fraction): tuple(sorted(order[:n])) for fraction, n in zip(given, counts, strict=True)}
+def _parts(entries: tuple[ScanEntry, ...], settings: SplitSettings) -> tuple[tuple[tuple[str, ...], ...], bool]:
+    """Training, validation and test subjects, and whether they are the official ones."""
+    labelled = sorted({entry.subject_id for entry in entries if entry.has_label})
+    if settings.method not in METHODS:
+        raise InputError(f"split.method is {settings.method!r}, expected one of {', '.join(map(repr, METHODS))}")
+    if settings.method == "k_fold":
+        return parts_of_fold(labelled, settings.fractions, settings.split_seed, settings.folds, settings.fold), False
+    official = None if settings.method == "fractions" else official_parts(entries)
+    if official:
+        return official, True
+    if settings.method == "official":
+        named = sorted({entry.split for entry in entries if entry.has_label and entry.split})
+        raise InputError(
+            "split.method is 'official', but the data set names no labelled subjects for all of "
+            f"{', '.join(PARTS)} (it has {', '.join(named) or 'none'}); use 'fractions' or split.file"
+        )
+    return parts_by_fractions(labelled, settings.fractions, settings.split_seed), False
 
 
-def _parts_from_file(file: str, entries: tuple[ScanEntry, ...]) -> dict[str, tuple[str, ...]]:
-    """Subjects of each part, and "unlabelled" where the file has it; ids may be those of subjects or scans."""
-    values = read_json(Path(file), "lists of subjects")
-    if not isinstance(values, Mapping):
-        raise InputError(f"split.file {file} is no JSON object with the lists {', '.join(PARTS)}; correct it")
-    if "sha256" in values:
-        read_splits(Path(file))
-    subject_of = {entry.scan_id: entry.subject_id for entry in entries} | {e.subject_id: e.subject_id for e in entries}
-    labelled = {entry.subject_id for entry in entries if entry.has_label}
-    parts: dict[str, tuple[str, ...]] = {}
-    used: dict[str, str] = {}
-    for part in (*PARTS, *(("unlabelled",) if "unlabelled" in values else ())):
-        ids = values.get(part)
-        if not isinstance(ids, list) or not (ids or part == "unlabelled") or not all(isinstance(i, str) for i in ids):
-            raise InputError(f"split.file {file}: key {part!r} is missing, empty or no list of ids; complete it")
-        for name in ids:
-            if name not in subject_of or (part in PARTS and subject_of[name] not in labelled):
-                lacks = "is not in the data set" if name not in subject_of else "has no label"
-                raise InputError(f"split.file {file}: {name!r} under {part!r} {lacks}; correct the file or data.root")
-        subjects = {subject_of[name] for name in ids}
-        for subject in sorted(subjects) if part in PARTS else ():
-            if used.setdefault(subject, part) != part:
-                raise InputError(
-                    f"split.file {file}: {subject!r} is under {used[subject]!r} and {part!r}; keep one of them"
-                )
-        twice = sorted(name for name in set(ids) if ids.count(name) > 1)
-        if twice:
-            raise InputError(f"split.file {file}: key {part!r} names {twice[0]!r} twice; keep one of them")
-        parts[part] = tuple(sorted(subjects))
-    return parts
+def _with_pretraining(splits: Splits) -> Splits:
+    """With the pretraining sets that the settings ask for."""
+    extents, used = splits.settings["pretraining_extents"], splits.settings["pretraining_extent"]
+    if not splits.settings["use_unlabelled"] and any(extent > 1 for extent in extents):
+        raise InputError(
+            f"split.pretraining_extents: {max(extents):g} needs unlabelled scans, but data.use_unlabelled is off; turn "
+            "it on, or use at most 1"
+        )
+    subsets = pretraining_subsets(splits.train, splits.unlabelled, extents, splits.settings["subset_draw"])
+    everyone = tuple(sorted({*splits.train, *splits.unlabelled}))
+    return replace(splits, pretraining=subsets[used] if used else everyone, pretraining_subsets=subsets)

@@ -8,9 +8,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from inpaint_ssl.batches import make_batch
 from inpaint_ssl.corruption import CORRUPTORS, PatchSpec
 from inpaint_ssl.corruption.spec import Sampling, Task
-from inpaint_ssl.data import ArraySliceSource, Preprocessing, build_source, open_dataset
+from inpaint_ssl.data import Preprocessing, ReaderSettings, SliceSource, open_dataset, source_of
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import write_npz_atomic
 from inpaint_ssl.progress import StageProgress
@@ -30,31 +31,26 @@ ROWS: tuple[tuple[Task, Sampling], ...] = (
 def draw_gallery(config: ConfigDict, workdir: Path, console: Console) -> None:
     """Stage "gallery": gallery.npz and figures/corruption_gallery of the first scan, the only one that is read."""
     data = config.data
-    dataset = open_dataset(
-        format=data.format,
-        root=data.root,
-        geometry_tolerance_mm=data.geometry_tolerance_mm,
-        phantom=data.phantom.to_dict(),
-    )
+    dataset = open_dataset(ReaderSettings.from_config(data.to_dict()))
     workdir.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is found out before the work
-    first = sorted(dataset.entries, key=lambda entry: entry.scan_id)[:1]
-    preprocessing = Preprocessing(data.modality, data.slice_axis, data.image_size, data.channels, data.hu_windows)
-    write_gallery(config, build_source(dataset, first, preprocessing), workdir, console)
+    first = min(dataset.entries, key=lambda entry: entry.scan_id)
+    write_gallery(config, source_of(dataset.read(first), Preprocessing.from_config(data.to_dict())), workdir, console)
     picture = write_gallery_picture(workdir)
     console.print(f"Picture: {picture}", highlight=False, soft_wrap=True, markup=False)
 
 
-def write_gallery(config: ConfigDict, source: ArraySliceSource, workdir: Path, console: Console) -> None:
+def write_gallery(config: ConfigDict, source: SliceSource, workdir: Path, console: Console) -> None:
     """Write gallery.npz from the middle slice of the first scan: its first channel and every corruption of it."""
     scan = source.scans[0]
-    record = source[scan.first + scan.n_slices // 2]
-    original = record.image[..., :1].astype(np.float16)
+    middle = scan.n_slices // 2
+    batch = make_batch(source, np.array([scan.first + middle]), 1)
+    original = np.asarray(batch.images)[0, ..., :1].astype(np.float16)
     sizes = patch_sizes(config.data.image_size)
     corrupted, fits = corrupt(original, sizes, config.corruption.area_fraction, config.seeds[0], console)
     write_npz_atomic(
         workdir / "gallery.npz",
         scan=scan.scan_id,
-        slice=record.slice_index,
+        slice=middle,
         original=original[..., 0],
         corrupted=corrupted,
         fits=fits,

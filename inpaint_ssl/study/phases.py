@@ -10,9 +10,9 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from inpaint_ssl.batches import Feed, resident_feed, streamed_feed
+from inpaint_ssl.batches import Feed, device_type, resident_feed, streamed_feed
 from inpaint_ssl.corruption import CORRUPTORS, Corruptor, corrupt_from_bank, make_mask_bank
-from inpaint_ssl.data import ArraySliceSource
+from inpaint_ssl.data import SliceSource
 from inpaint_ssl.engine import WHOLE, EngineSettings, Programs
 from inpaint_ssl.losses import dice_loss_of_sums
 from inpaint_ssl.machines import Machines
@@ -41,6 +41,12 @@ def compute_dtype(name: str) -> Any:
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(name)
+
+
+def _bytes_of(source: SliceSource, dtype: Any) -> int:
+    """Images and labels of all slices on the device."""
+    height, width, channels = source.image_shape
+    return len(source) * height * width * (channels * device_type(source, dtype).itemsize + 1)
 
 
 def make_corruptor(config: ConfigDict, data: StudyData) -> Corruptor:
@@ -95,9 +101,9 @@ class Phases:
 
     def _feeds(self, data: StudyData, machines: Machines) -> tuple[Feed, Feed]:
         """Both resident or both streamed, by the size of the memory, so that a resumed run does as before."""
-        settings, sources = self.config.data, (data.pretraining, data.validation)
+        settings, sources = self.config.data, (data.learning, data.validation)
         dtype = jnp.dtype(settings.device_dtype)
-        size = sum(source.images.size * dtype.itemsize + source.targets.nbytes for source in sources)
+        size = sum(_bytes_of(source, dtype) for source in sources)
         allowed = int(settings.device_memory_fraction * capacity_bytes())
         fits = not machines.any("streamed", size > allowed)
         log.info(
@@ -107,7 +113,7 @@ class Phases:
             "they stay on the device" if fits else "they are streamed",
         )
 
-        def feed(source: ArraySliceSource) -> Feed:
+        def feed(source: SliceSource) -> Feed:
             if fits:
                 return resident_feed(source, dtype)
             return streamed_feed(source, dtype, settings.stream_threads, settings.stream_prefetch)

@@ -1,34 +1,41 @@
 """From the configuration to checked data: what is wrong with the input is found here, before any training."""
 
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from inpaint_ssl.corruption import PatchSpec
 from inpaint_ssl.data import (
-    ArraySliceSource,
     ClassMap,
+    PreparedStore,
     Preprocessing,
-    ScanDataset,
+    ReaderSettings,
+    ScanReader,
+    SliceSource,
     Splits,
-    build_source,
+    SplitSettings,
     class_map,
+    drop_leaks,
     load_or_make_splits,
     open_dataset,
+    prepare_store,
+    prepared_folder,
 )
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
-from inpaint_ssl.progress import StageProgress
 from inpaint_ssl.study.pretrained import check_pretraining
 
 
 @dataclass(frozen=True)
 class StudyData:
-    """Scans, splits and classes of a study; `pretraining` holds the training scans and, if wanted, unlabelled ones."""
+    """Scans, splits and classes of a study.
+
+    learning: the slices that either phase trains on, which are one set on the device; pretraining and training: the
+    parts of it.
+    """
 
     dataset_name: str
     classes: ClassMap
@@ -36,47 +43,39 @@ class StudyData:
     preprocessing: Preprocessing
     patches: PatchSpec
     splits: Splits
-    pretraining: ArraySliceSource
-    training: ArraySliceSource
-    validation: ArraySliceSource
-    test: ArraySliceSource
+    learning: SliceSource
+    pretraining: SliceSource
+    training: SliceSource
+    validation: SliceSource
+    test: SliceSource
     sha256: str
     notes: tuple[str, ...]
 
 
 def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
-    """Read and check everything; writes nothing. Raises InputError naming file or setting."""
+    """Prepare and check everything; writes nothing to `workdir`. Raises InputError naming file or setting."""
     data = config.data
     patches = PatchSpec(config.corruption.patch_size, config.corruption.sampling, config.corruption.area_fraction)
     patches.check(data.image_size, config.corruption.task)
-    preprocessing = Preprocessing(data.modality, data.slice_axis, data.image_size, data.channels, data.hu_windows)
-    dataset = open_dataset(
-        format=data.format,
-        root=data.root,
-        geometry_tolerance_mm=data.geometry_tolerance_mm,
-        phantom=data.phantom.to_dict(),
-    )
+    preprocessing = Preprocessing.from_config(data.to_dict())
+    dataset = open_dataset(ReaderSettings.from_config(data.to_dict()))
     classes = class_map(data.classes, dataset.labels)
-    notes = [*dataset.notes]
+    notes: list[str] = []
+    _tell(dataset.notes, notes, console)
     if (classes.membership().sum(axis=1) > 1).any():
-        notes.append(
-            "classes overlap: a pixel is predicted as one class only, so their Dice cannot reach 1 where they do"
-        )
-    for note in notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
-    splits = load_or_make_splits(
-        workdir / "splits.json",
-        dataset.entries,
-        fractions=config.split.fractions,
-        split_seed=config.split.split_seed,
-        subset_draw=config.split.subset_draw,
-        label_fractions=config.split.label_fractions,
-        label_counts=config.split.label_counts,
-        use_unlabelled=data.use_unlabelled,
-        file=config.split.file,
-    )
-    source = _read(dataset, splits, preprocessing, console)
-    sha256 = sha256_of([[scan.scan_id, _checksum(source, number)] for number, scan in enumerate(source.scans)])
+        overlap = "classes overlap: a pixel is predicted as one class only, so their Dice cannot reach 1 where they do"
+        _tell([overlap], notes, console)
+    settings = SplitSettings.from_config(config.split.to_dict(), data.use_unlabelled)
+    splits = load_or_make_splits(workdir / "splits.json", dataset.entries, settings)
+    folder = prepared_folder(data.prepared, workdir)
+    store = prepare_store(dataset, data.slice_axis, folder, console, data.prepare_processes)
+    records = {record.scan_id: record for record in store.records}
+    voxels = {scan_id: record.image_sha256 for scan_id, record in records.items()}
+    splits, leaks = drop_leaks(splits, voxels, dataset.entries)
+    _tell(leaks, notes, console)
+    source = _source(store, splits, preprocessing)
+    used = [records[scan.scan_id] for scan in source.scans]
+    sha256 = sha256_of([[one.scan_id, one.image_sha256, one.label_sha256] for one in used])
     _check_same_scans(workdir, sha256)
     parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
     channel_names = _channel_names(dataset, preprocessing)
@@ -88,39 +87,30 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
         preprocessing=preprocessing,
         patches=patches,
         splits=splits,
-        pretraining=source.subset((*splits.train, *splits.unlabelled), labelled_only=not data.use_unlabelled),
+        learning=source.subset({*splits.train, *splits.pretraining}, labelled_only=not data.use_unlabelled),
+        pretraining=source.subset(splits.pretraining, labelled_only=not data.use_unlabelled),
         **{name: source.subset(subjects, labelled_only=True) for name, subjects in parts.items()},
         sha256=sha256,
         notes=tuple(notes),
     )
 
 
-def _read(dataset: ScanDataset, splits: Splits, preprocessing: Preprocessing, console: Console) -> ArraySliceSource:
-    """Scans in the order train, unlabelled, validation, test, so that the parts are views of one array."""
+def _tell(lines: Iterable[str], notes: list[str], console: Console) -> None:
+    """Print notes and keep them."""
+    for line in lines:
+        notes.append(line)
+        console.print(f"note: {line}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _source(store: PreparedStore, splits: Splits, preprocessing: Preprocessing) -> SliceSource:
+    """Scans in the order train, unlabelled, validation, test."""
     order = {
         subject: number
         for number, subject in enumerate((*splits.train, *splits.unlabelled, *splits.validation, *splits.test))
     }
-    entries = [entry for entry in dataset.entries if entry.subject_id in order]
-    entries.sort(key=lambda entry: (order[entry.subject_id], entry.scan_id))
-    done = 0
-    with StageProgress("read scans", len(entries), "scan", console=console) as progress:
-
-        def on_scan(scan_id: str) -> None:
-            nonlocal done
-            done += 1
-            progress.update(done, scan_id)
-
-        source = build_source(dataset, entries, preprocessing, on_scan)
-        progress.finish(done, f"{len(source)} slices")
-    return source
-
-
-def _checksum(source: ArraySliceSource, number: int) -> int:
-    scan = source.scans[number]
-    slices = slice(scan.first, scan.first + scan.n_slices)
-    images = np.ascontiguousarray(source.images[slices], dtype="<f4")
-    return zlib.crc32(source.targets[slices].tobytes(), zlib.crc32(images.data))
+    used = [record for record in store.records if record.subject_id in order]
+    used.sort(key=lambda record: (order[record.subject_id], record.scan_id))
+    return store.source(preprocessing, [record.scan_id for record in used])
 
 
 def _check_same_scans(workdir: Path, sha256: str) -> None:
@@ -135,7 +125,7 @@ def _check_same_scans(workdir: Path, sha256: str) -> None:
         )
 
 
-def _channel_names(dataset: ScanDataset, preprocessing: Preprocessing) -> tuple[str, ...]:
+def _channel_names(dataset: ScanReader, preprocessing: Preprocessing) -> tuple[str, ...]:
     if preprocessing.modality == "ct":
         return tuple(f"window {width:g}/{level:g} HU" for width, level in preprocessing.hu_windows)
     return dataset.channel_names if preprocessing.channels == "all" else ("root_sum_of_squares",)

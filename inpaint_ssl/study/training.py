@@ -16,7 +16,7 @@ from rich.console import Console
 from inpaint_ssl.batches import ExampleOrder, passes_per_epoch, stack
 from inpaint_ssl.checkpoint import crc32, load_weights, save_weights
 from inpaint_ssl.config import length_of, to_json
-from inpaint_ssl.data import ArraySliceSource, indices_of
+from inpaint_ssl.data import SliceSource, indices_of
 from inpaint_ssl.engine import Snapshot
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
@@ -105,7 +105,7 @@ class Trainer:
     def _folder(self, cell: Cell) -> Path:
         return self.workdir / cell.directory
 
-    def _write_result(self, cell: Cell, result: TrainResult, source: ArraySliceSource) -> None:
+    def _write_result(self, cell: Cell, result: TrainResult, source: SliceSource) -> None:
         """result.json comes last: it says that the cell is trained, and how long it was meant to be."""
         directory, length = self._folder(cell), length_of(self.config, cell.phase)
         if cell.is_trained(self.workdir, length):  # its group was stopped between two of these
@@ -117,9 +117,9 @@ class Trainer:
         about = {"length": length, "best_crc32": crc32(result.best)}
         write_json_atomic(directory / "result.json", {**values, **about})
 
-    def _run(self, group: Group, source: ArraySliceSource) -> TrainingRun:
+    def _run(self, group: Group, source: SliceSource) -> TrainingRun:
         section, phases, phase = self.config[group.phase], self.phases, group.phase
-        examples = indices_of(self.data.pretraining, source.scans)
+        examples = indices_of(self.data.learning, source.scans)
         passes = passes_per_epoch(len(examples), section.batch_size, section.min_steps_per_epoch)
         seeds = tuple(
             SeedRun(
@@ -145,7 +145,7 @@ class Trainer:
             programs=programs,
             start=self._start(group, optimizer.init),
             keys=jnp.stack([stream_key(cell.seed, f"{phase}/corruption") for cell in group.cells]),
-            source=self.data.pretraining,
+            source=self.data.learning,
             feed=phases.feed,
             data=data,
             validation=phases.validation_feed,
@@ -226,7 +226,7 @@ class Trainer:
         weights = _best(self.pretraining[seed])
         return graft(weights, params, self.config.transfer.parts, self.config.transfer.adapt_input)
 
-    def _run_manifest(self, cell: Cell, source: ArraySliceSource) -> dict[str, Any]:
+    def _run_manifest(self, cell: Cell, source: SliceSource) -> dict[str, Any]:
         seen = {
             "training_scans": [scan.scan_id for scan in source.scans],
             "training_subjects": sorted({scan.subject_id for scan in source.scans}),

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from inpaint_ssl.batches import make_batch
+from inpaint_ssl.batches import raw_batch
 from inpaint_ssl.checkpoint import save_weights
 from inpaint_ssl.data import SliceSource
 from inpaint_ssl.files import write_npz_atomic
-from inpaint_ssl.types import Params
+from inpaint_ssl.normalise import jitted_normaliser
+from inpaint_ssl.types import Batch, Params
 
 SHOWN_SCANS = 8
 
@@ -27,10 +28,12 @@ def keep_for_replay(
     """Write `folder`/params (before the step) and `folder`/batch.npz: what loss(params, batch, key, step) needs again.
 
     batch.npz: images, labels, example_ids, is_real of the batch; scans and slices by name; seed, step (from 0),
-    learning_rate. Images are as the step saw them: float32, rounded to `dtype`.
+    learning_rate. Images are as the step saw them: normalised from raw ones that were stored as `dtype`.
     """
-    batch = make_batch(source, indices, len(indices))
-    batch = batch._replace(images=np.asarray(batch.images).astype(dtype).astype(np.float32))
+    raw = raw_batch(source, indices, len(indices))
+    images = np.asarray(raw.slices.images).astype(dtype)
+    normalised = jitted_normaliser(source.preprocessing)(images, raw.slices.boxes, raw.slices.statistics)
+    batch = Batch(np.asarray(normalised), raw.slices.labels, raw.slices.example_ids, raw.is_real)
     records = [source[int(index)] for index in indices]
     scans = np.array([source.scans[record.scan].scan_id for record in records])
     slices = np.array([record.slice_index for record in records])

@@ -1,4 +1,4 @@
-"""Small data sets on disk in both layouts."""
+"""Small data sets of NIfTI files on disk, opened and read."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from inpaint_ssl.errors import InputError
+from inpaint_ssl.data.readers import ReaderSettings, open_dataset
+from inpaint_ssl.data.scan import Scan, ScanReader
+from inpaint_ssl.errors import InputError, Problems
 
 AFFINE = np.array([[1.5, 0, 0, -4], [0, 0.5, 0, 7], [0, 0, 2, 11], [0, 0, 0, 1.0]])
 SHAPE = (5, 4, 3)
@@ -74,6 +76,15 @@ def make_nnunet(folder: Path) -> Path:
         file_ending=".nii.gz",
     )
     return root
+
+
+def open_root(root: Any, problems: Problems | None = None, **settings: Any) -> ScanReader:
+    return open_dataset(ReaderSettings(root=str(root), **settings), problems)
+
+
+def read_scan(root: Path, number: int = 0, **settings: Any) -> Scan:
+    reader = open_root(root, **settings)
+    return reader.read(reader.entries[number])
 
 
 def message(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:

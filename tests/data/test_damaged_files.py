@@ -7,21 +7,15 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from nifti_sets import make_msd, message, random_image, save
+from nifti_sets import make_msd, message, random_image, read_scan, save
 
-from inpaint_ssl.data import open_msd
-from inpaint_ssl.data.nifti import read_nifti
+from inpaint_ssl.data.readers.nifti import read_nifti
 from inpaint_ssl.errors import InputError
 
 
 @pytest.fixture
 def msd(tmp_path: Path) -> Path:
     return make_msd(tmp_path)
-
-
-def read_msd(root: Path) -> Any:
-    dataset = open_msd(str(root))
-    return dataset.read(dataset.entries[0])
 
 
 def header_bytes(path: Path, **fields: Any) -> bytes:
@@ -67,7 +61,7 @@ def cut_in_the_middle(path: Path) -> bytes:
 def test_damaged_files_are_named(msd: Path, damage: Any) -> None:
     path = msd / "imagesTr" / "knee_001.nii.gz"
     path.write_bytes(damage(path))
-    text = message(read_msd, msd)
+    text = message(read_scan, msd)
     assert str(path) in text
     assert "cannot be read, it is damaged or cut short" in text
 
@@ -75,7 +69,7 @@ def test_damaged_files_are_named(msd: Path, damage: Any) -> None:
 def test_a_header_that_asks_for_too_much_is_refused_before_memory_is_taken(msd: Path) -> None:
     path = msd / "imagesTr" / "knee_001.nii.gz"
     path.write_bytes(header_bytes(path, dim=[4, 1000, 1000, 1000, 2, 1, 1, 1]))
-    assert "the header asks for 8000000352 bytes" in message(read_msd, msd)
+    assert "the header asks for 8000000352 bytes" in message(read_scan, msd)
 
 
 def test_the_checksum_of_a_large_file_is_compared(tmp_path: Path) -> None:

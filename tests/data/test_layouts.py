@@ -1,15 +1,15 @@
 """Listing a data set: what is found, and a one-line message for everything that does not fit."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from nifti_sets import make_msd, make_nnunet, message, random_image, save, write_description
+from nifti_sets import make_msd, make_nnunet, message, open_root, random_image, save, write_description
 
-from inpaint_ssl.data import open_dataset, open_msd, open_nnunet
+from inpaint_ssl.errors import Problems
 
 
 @pytest.fixture
@@ -22,12 +22,8 @@ def nnunet(tmp_path: Path) -> Path:
     return make_nnunet(tmp_path)
 
 
-def open_any(root: Any, format: str = "auto") -> Any:
-    return open_dataset(format=format, root=str(root), geometry_tolerance_mm=0.1, phantom={})
-
-
 def test_msd_lists_training_pairs_and_test_images(msd: Path) -> None:
-    dataset = open_any(msd)
+    dataset = open_root(msd)
     assert dataset.name == "Knee"
     assert dataset.channel_names == ("echo1", "echo2")
     assert dataset.labels == {"cartilage": 1, "meniscus": 2}
@@ -42,7 +38,7 @@ def test_msd_lists_training_pairs_and_test_images(msd: Path) -> None:
 
 
 def test_nnunet_lists_cases_with_a_file_per_channel(nnunet: Path) -> None:
-    dataset = open_any(nnunet)
+    dataset = open_root(nnunet)
     assert dataset.name == "Dataset042_Knee"  # dataset.json gives no name
     assert dataset.channel_names == ("T2", "ADC")
     assert dataset.labels == {"inner": 1, "outer": 2}
@@ -57,18 +53,18 @@ def test_nnunet_lists_cases_with_a_file_per_channel(nnunet: Path) -> None:
 
 def test_hidden_and_foreign_files_are_passed_over(msd: Path, nnunet: Path) -> None:
     for root in (msd, nnunet):
-        before = open_any(root).entries
+        before = open_root(root).entries
         for folder in ("imagesTr", "labelsTr", "imagesTs"):
             (root / folder / "._x_0000.nii.gz").write_bytes(b"Mac OS X")
             (root / folder / ".DS_Store").write_bytes(b"")
             (root / folder / "notes.txt").write_text("seen")
-        assert open_any(root).entries == before
+        assert open_root(root).entries == before
 
 
 def test_unlabelled_folders_are_found_in_both_layouts(msd: Path) -> None:
     save(msd / "imagesUl" / "extra.nii", random_image(1))
     write_description(msd, test=["./imagesTs/knee_009.nii.gz", "./imagesTs/knee_010.nii.gz"], numTraining=260)
-    dataset = open_any(msd)
+    dataset = open_root(msd)
     assert [entry.scan_id for entry in dataset.entries if not entry.has_label] == ["extra", "knee_009"]
     assert len(dataset.notes) == 2
     assert "knee_010.nii.gz" in dataset.notes[0]
@@ -77,7 +73,7 @@ def test_unlabelled_folders_are_found_in_both_layouts(msd: Path) -> None:
 
 def test_training_images_that_are_not_listed_are_noted(msd: Path) -> None:
     save(msd / "imagesTr" / "knee_777.nii.gz", random_image(1))
-    dataset = open_any(msd)
+    dataset = open_root(msd)
     assert len(dataset.entries) == 4
     assert [note for note in dataset.notes if "knee_777.nii.gz is not listed" in note]
 
@@ -89,41 +85,41 @@ def test_uncompressed_files(nnunet: Path, ending: str | None) -> None:
         save(path.with_name(path.name.removesuffix(".gz")), image)
         path.unlink()
     write_description(nnunet, file_ending=ending)
-    assert [entry.scan_id for entry in open_any(nnunet).entries] == ["a", "b", "c", "d"]
+    assert [entry.scan_id for entry in open_root(nnunet).entries] == ["a", "b", "c", "d"]
 
 
 def test_regions_and_the_ignore_label(nnunet: Path) -> None:
     write_description(nnunet, labels={"background": 0, "whole": [1, 2, 3], "core": [2], "edge": 3, "ignore": 4})
-    assert open_any(nnunet).labels == {"whole": (1, 2, 3), "core": 2, "edge": 3}
+    assert open_root(nnunet).labels == {"whole": (1, 2, 3), "core": 2, "edge": 3}
 
 
 def test_the_layout_is_told_by_the_keys(msd: Path, nnunet: Path) -> None:
     write_description(nnunet, training=[])  # converted data sets may keep this key
-    assert len(open_any(nnunet).entries) == 4
+    assert len(open_root(nnunet).entries) == 4
     write_description(nnunet, channel_names=None, training=None, modality={"0": "T2", "1": "ADC"})
-    assert len(open_any(nnunet).entries) == 4
-    assert open_any(msd, "msd").entries == open_msd(str(msd)).entries
-    assert open_any(nnunet, "nnunet").entries == open_nnunet(str(nnunet)).entries
+    assert len(open_root(nnunet).entries) == 4
+    assert open_root(msd, format="msd").entries == open_root(msd).entries
+    assert open_root(nnunet, format="nnunet").entries == open_root(nnunet).entries
     write_description(msd, training=None)
-    assert "has the keys" in message(open_any, msd)
-    assert "'training'" in message(open_any, msd, "msd")
-    assert "data.format is 'dicom'" in message(open_any, msd, "dicom")
+    assert "has the keys" in message(open_root, msd)
+    assert "'training'" in message(open_root, msd, format="msd")
+    assert "data.format is 'analyze'" in message(open_root, msd, format="analyze")
 
 
 def test_an_unusable_root(tmp_path: Path) -> None:
-    assert "data.root is empty" in message(open_any, "")
-    assert f"no such folder: {tmp_path / 'none'}" in message(open_any, tmp_path / "none")
+    assert "data.root is empty" in message(open_root, "")
+    assert f"no such folder: {tmp_path / 'none'}" in message(open_root, tmp_path / "none")
     (tmp_path / "file").write_text("")
-    assert f"{tmp_path / 'file'} is a file" in message(open_any, tmp_path / "file")
+    assert f"{tmp_path / 'file'} is a file" in message(open_root, tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    assert "an empty folder" in message(open_any, tmp_path / "empty")
-    assert f"no dataset.json in {tmp_path} (other files)" in message(open_any, tmp_path)
+    assert "an empty folder" in message(open_root, tmp_path / "empty")
+    assert f"no data set in {tmp_path} (other files)" in message(open_root, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '"text"', "\x80"])
 def test_dataset_json_that_is_none(msd: Path, text: str) -> None:
     (msd / "dataset.json").write_bytes(text.encode("latin-1"))
-    assert str(msd / "dataset.json") in message(open_any, msd)
+    assert str(msd / "dataset.json") in message(open_root, msd)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +146,7 @@ def test_dataset_json_that_is_none(msd: Path, text: str) -> None:
 )
 def test_msd_descriptions_that_do_not_fit(msd: Path, changes: dict, said: str) -> None:
     write_description(msd, **changes)
-    text = message(open_any, msd, "msd")
+    text = message(open_root, msd, format="msd")
     assert said in text
     assert str(msd) in text
 
@@ -184,7 +180,7 @@ def rename(old: str, new: str) -> Callable[[Path], None]:
 )
 def test_nnunet_folders_that_do_not_fit(nnunet: Path, damage: Callable, said: str) -> None:
     damage(nnunet)
-    text = message(open_any, nnunet)
+    text = message(open_root, nnunet)
     assert said in text
     assert str(nnunet) in text
 
@@ -192,4 +188,76 @@ def test_nnunet_folders_that_do_not_fit(nnunet: Path, damage: Callable, said: st
 def test_a_missing_label_is_found_before_any_scan_is_read(msd: Path) -> None:
     (msd / "labelsTr" / "knee_002.nii.gz").unlink()
     (msd / "imagesTr" / "knee_001.nii.gz").write_bytes(b"damaged")
-    assert "labelsTr/knee_002.nii.gz (label of image" in message(open_any, msd)
+    assert "labelsTr/knee_002.nii.gz (label of image" in message(open_root, msd)
+
+
+def test_what_is_wrong_with_single_scans_is_collected(msd: Path, nnunet: Path) -> None:
+    (msd / "labelsTr" / "knee_002.nii.gz").unlink()
+    (msd / "imagesTr" / "knee_003.nii.gz").unlink()
+    listed = json.loads((msd / "dataset.json").read_text())["training"]
+    write_description(msd, training=[*listed, "knee_7", listed[1]], test=[3, "./imagesTs/knee_009.nii.gz"])
+    problems = Problems(collect=True)
+    reader = open_root(msd, problems)
+    assert [entry.scan_id for entry in reader.entries] == ["knee_001", "knee_009"]
+    said = " | ".join(map(str, problems.found))
+    for part in (
+        "knee_003.nii.gz (image listed",
+        "knee_002.nii.gz (label of",
+        "is 'knee_7'",
+        "'test' is 3",
+        "both named",
+    ):
+        assert part in said
+    assert {error.kind for error in problems.found} == {"listing"} and len(problems.found) == 5
+    assert not [note for note in reader.notes if "not listed" in note]  # knee_002 is listed
+
+    for name in ("imagesTr/e_0000", "imagesTr/odd", "labelsTr/z", *(f"imagesUl/f_{i:04d}" for i in range(3))):
+        save(nnunet / f"{name}.nii.gz", random_image(1))
+    (nnunet / "labelsTr" / "b.nii.gz").unlink()
+    (nnunet / "imagesUl" / "d_0001.nii.gz").unlink()
+    problems = Problems(collect=True)
+    assert [entry.scan_id for entry in open_root(nnunet, problems).entries] == ["a", "c"]
+    said = " | ".join(map(str, problems.found))
+    for part in ("e_0001.nii.gz (channel 1", "names 2 channels", "odd.nii.gz: expected", "z.nii.gz has no image"):
+        assert part in said
+    assert {error.kind for error in problems.found} == {"listing"} and len(problems.found) == 6
+    (nnunet / "labelsTr" / "a.nii.gz").unlink()
+    shutil.rmtree(nnunet / "imagesTs")
+    assert "no scan can be used in" in message(open_root, nnunet, Problems(collect=True))
+
+
+def test_notes_hold_no_place(msd: Path, nnunet: Path) -> None:
+    save(msd / "imagesTr" / "knee_777.nii.gz", random_image(1))
+    write_description(msd, test=["./imagesTs/none.nii.gz"], numTraining=7)
+    save(nnunet / "imagesUl" / "x_0000.nii", random_image(1))
+    notes = [*open_root(msd).notes, *open_root(nnunet).notes]
+    assert len(notes) == 4
+    assert not [note for note in notes if str(msd.parent) in note]
+    assert "imagesUl/x_0000.nii does not end in .nii.gz" in notes[-1]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\0", "..", ""])
+def test_names_that_no_file_can_have(msd: Path, name: str) -> None:
+    write_description(msd, training=[{"image": name, "label": name}], test=[name])
+    assert "missing file" in message(open_root, msd)
+
+
+def test_subjects_are_found_by_a_pattern(msd: Path, nnunet: Path, tmp_path: Path) -> None:
+    for old, new in (("a", "knee7_1"), ("b", "knee7_2"), ("c", "knee8_1"), ("d", "knee8_2")):
+        for path in [path for path in sorted(nnunet.rglob("*.nii.gz")) if path.name[0] == old]:
+            path.rename(path.with_name(new + path.name[1:]))
+    for pattern, subject in ((r"knee(\d)", "7"), (r"knee\d", "knee7"), (r"^(.*)_\d$", "knee7")):
+        entries = open_root(nnunet, subject_pattern=pattern).entries
+        assert [entry.scan_id for entry in entries] == ["knee7_1", "knee7_2", "knee8_1", "knee8_2"]
+        assert [entry.subject_id for entry in entries[:2]] == [subject] * 2 != [entries[2].subject_id] * 2
+    assert [e.subject_id for e in open_root(msd, subject_pattern=r"(\d)$").entries] == ["1", "2", "3", "9"]
+    folder = tmp_path / "folder"
+    save(folder / "s1" / "day1.nii.gz", random_image(1))
+    save(folder / "s1" / "day2.nii.gz", random_image(2))
+    assert [e.subject_id for e in open_root(folder, subject_pattern="^[^_]+").entries] == ["s1", "s1"]
+    for pattern in (r"knee(7)", r"knee(7)?"):  # the second one matches, but its group does not
+        text = message(open_root, nnunet, subject_pattern=pattern)
+        assert "finds no subject in the scan id 'knee8_2'" in text and "knee8_2_0000.nii.gz" in text
+        problems = Problems(collect=True)
+        assert len(open_root(nnunet, problems, subject_pattern=pattern).entries) == 2
+        assert [error.kind for error in problems.found] == ["listing"] * 2

@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
-from inpaint_ssl.data.phantom import FIELD_OF_VIEW_MM, SEQUENCE, PhantomDataset
-from inpaint_ssl.data.phantom_anatomy import Tissue
+from inpaint_ssl.data.phantom import PhantomDataset
+from inpaint_ssl.data.phantom.anatomy import Tissue
+from inpaint_ssl.data.phantom.knee import FIELD_OF_VIEW_MM, SEQUENCE
 from inpaint_ssl.data.scan import ScanEntry
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.qdess import QdessSequence, echo1_signal, t2_ms_from_ratio
@@ -28,7 +29,8 @@ def test_listing():
 def test_a_scan():
     dataset = knees(size=(48, 40), slices=13)
     scan = dataset.read(dataset.entries[0])
-    assert scan.image.shape == (13, 40, 48, 2) and scan.image.dtype == np.float32
+    assert scan.image.shape == (13, 40, 48, 2)
+    assert scan.image.dtype == dataset.stored_dtype(dataset.entries[0]) == np.int32
     assert scan.label.shape == (13, 40, 48) and scan.label.dtype == np.uint8
     assert np.isfinite(scan.image).all() and scan.image.min() >= 0.0
     np.testing.assert_allclose(np.multiply(scan.spacing_mm, scan.label.shape), FIELD_OF_VIEW_MM)
@@ -94,6 +96,28 @@ def test_layout_of_the_knee():
         # Menisci and tibial cartilage lie in two compartments: none in the middle slices, some on either side.
         slices = np.flatnonzero((label == LABELS["meniscus"]).any(axis=(1, 2)))
         assert np.diff(slices).max() > 1
+
+
+def test_medial_and_lateral():
+    """The fibula, a bone behind and below the joint, is lateral; from there medial_direction points across the knee."""
+    dataset = knees(8, size=(64, 64), slices=24, snr=math.inf)
+    directions = set()
+    for entry in dataset.entries:
+        scan, truth = dataset.read_with_truth(entry)
+        assert truth.lateral.shape == (24, 1, 1) and truth.lateral.dtype == bool
+        bone = (truth.tissue == Tissue.BONE_MARROW) | (truth.tissue == Tissue.CORTICAL_BONE)
+        low = bone[:, :, :8]  # 80 to 60 mm below the middle: tibia and, smaller and behind it, fibula
+        parts, n = ndimage.label(low)
+        sizes = ndimage.sum_labels(low, parts, np.arange(1, n + 1))
+        order = np.argsort(sizes)[::-1] + 1
+        tibia, fibula = (np.argwhere(parts == i).mean(axis=0) for i in order[:2])
+        assert truth.lateral[round(fibula[0]), 0, 0] and fibula[1] < tibia[1]
+        # RAS: the index along X grows towards the patient's right.
+        assert truth.medial_direction == ("R" if tibia[0] > fibula[0] else "L")
+        assert scan.acquisition["medial_direction"] == truth.medial_direction
+        assert np.abs(np.diff(truth.lateral[:, 0, 0].astype(int))).sum() == 1
+        directions.add(truth.medial_direction)
+    assert directions == {"L", "R"}
 
 
 def test_every_tissue_is_there():
@@ -179,7 +203,7 @@ def test_any_size(size, slices):
 def test_groups_of_slices_do_not_matter(monkeypatch):
     dataset = knees(size=(48, 48), slices=10)
     whole = dataset.read(dataset.entries[0])
-    monkeypatch.setattr("inpaint_ssl.data.phantom.CHUNK_VOXELS", 3 * 48 * 48)
+    monkeypatch.setattr("inpaint_ssl.data.phantom.knee.CHUNK_VOXELS", 3 * 48 * 48)
     parts = dataset.read(dataset.entries[0])
     np.testing.assert_array_equal(whole.label, parts.label)
     np.testing.assert_array_equal(whole.image, parts.image)

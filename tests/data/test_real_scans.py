@@ -6,24 +6,28 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from rich.console import Console
 
+from inpaint_ssl.batches import batches_of_scan
 from inpaint_ssl.data import (
     Preprocessing,
+    ReaderSettings,
     Scan,
-    ScanDataset,
-    build_source,
+    ScanReader,
+    SplitSettings,
+    example_id,
     make_splits,
     open_dataset,
-    preprocess,
+    prepare_store,
+    source_of,
     to_volume,
 )
 
 WINDOWS = ((400.0, 50.0), (1800.0, 40.0), (500.0, 50.0))
-FRACTIONS = {"fractions": (0.6, 0.15, 0.25), "label_fractions": (0.05, 1.0), "label_counts": ()}
 
 
-def open_real(folder: Path) -> ScanDataset:
-    return open_dataset(format="auto", root=str(folder), geometry_tolerance_mm=0.1, phantom={})
+def open_real(folder: Path) -> ScanReader:
+    return open_dataset(ReaderSettings(root=str(folder)))
 
 
 def check_against_nibabel(scan: Scan, folder: Path, image: str, label: str) -> None:
@@ -49,7 +53,7 @@ def test_hippocampus_is_listed_whole(real_data: Path) -> None:
     assert dataset.labels == {"Anterior": 1, "Posterior": 2}
     assert dataset.channel_names == ("MRI",)
     assert len(dataset.entries) == json.loads((folder / "dataset.json").read_text())["numTraining"] == 200
-    splits = make_splits(dataset.entries, split_seed=0, subset_draw=0, use_unlabelled=True, **FRACTIONS)
+    splits = make_splits(dataset.entries, SplitSettings())
     assert [len(p) for p in (splits.train, splits.validation, splits.test)] == [120, 30, 50]
     assert len(splits.label_subsets[0.05]) == 6
 
@@ -80,43 +84,79 @@ def test_headneck_ct_reads_as_nibabel_does_and_right_is_right(real_data: Path) -
         check_against_nibabel(scan, folder, f"imagesTr/{entry.scan_id}_0000.nii.gz", f"labelsTr/{entry.scan_id}.nii.gz")
         assert scan.original_orientation == "LPI"
         # In an axial image the patient's right is on the viewer's left, and the nose points up.
-        slices = preprocess(scan, Preprocessing("ct", "axial", (128, 128), "all", WINDOWS))
+        slices = source_of(scan, Preprocessing("ct", "axial", (128, 128), "all", WINDOWS))
         column = {label: np.argwhere(slices.targets == label)[:, 2].mean() for label in (1, 3, 4)}
         assert column[3] < column[1] < column[4]
-        sagittal = preprocess(scan, Preprocessing("ct", "sagittal", (128, 128), "all", WINDOWS))
+        sagittal = source_of(scan, Preprocessing("ct", "sagittal", (128, 128), "all", WINDOWS))
         row = {label: np.argwhere(sagittal.targets == label)[:, 1].mean() for label in (1, 2)}
         assert row[1] < row[2]  # the brainstem is above the spinal cord
 
 
+@pytest.fixture(scope="module", params=["hippocampus", "headneck_ct"])
+def few(request, real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of the first scans of a real one: six labelled, and of headneck_ct two unlabelled."""
+    folder, root = tmp_path_factory.mktemp("few") / request.param, real_data / request.param
+    description = json.loads((root / "dataset.json").read_text())
+    cases = sorted(path.name.removesuffix(".nii.gz") for path in (root / "labelsTr").glob("*.nii.gz"))[:6]
+    for part, names in (("imagesTr", cases), ("labelsTr", cases), ("imagesUl", None)):
+        (folder / part).mkdir(parents=True)
+        for path in sorted((root / part).glob("*.nii.gz")) if (root / part).is_dir() else []:
+            if names is None or any(path.name.startswith(name) for name in names):
+                (folder / part / path.name).symlink_to(path)
+            if names is None and len(list((folder / part).iterdir())) == 2:
+                break
+    if "training" in description:
+        files = [f"{name}.nii.gz" for name in cases]
+        description["training"] = [{"image": f"imagesTr/{f}", "label": f"labelsTr/{f}"} for f in files]
+    (folder / "dataset.json").write_text(json.dumps({**description, "numTraining": 6}))
+    return folder
+
+
 @pytest.mark.parametrize("axis", ["sagittal", "coronal", "axial"])
-def test_volumes_come_back_from_their_slices(real_data: Path, axis: str) -> None:
-    for name, modality, windows in (("hippocampus", "mri", ()), ("headneck_ct", "ct", WINDOWS)):
-        dataset = open_real(real_data / name)
-        settings = Preprocessing(modality, axis, (128, 128), "all", windows)
-        source = build_source(dataset, dataset.entries[:2], settings)
-        for entry, info in zip(dataset.entries, source.scans, strict=False):
-            scan = dataset.read(entry)
-            part = slice(info.first, info.first + info.n_slices)
-            assert np.array_equal(to_volume(source.targets[part], info.placement), scan.label)
-            shown = to_volume(source.images[part], info.placement)
-            values = scan.image[..., 0].astype(float)
-            if modality == "mri":
-                expected = (values - values.mean()) / values.std()
-                assert shown[..., 0] == pytest.approx(expected, abs=1e-4)
-            else:
-                across = tuple(a for a in range(3) if a != ("sagittal", "coronal", "axial").index(axis))
-                clipped = np.clip(values, -150, 250)  # level 50, width 400
-                deviation = clipped.std(axis=across, keepdims=True)
-                expected = (clipped - clipped.mean(axis=across, keepdims=True)) / np.where(
-                    deviation > 0, deviation, np.inf
-                )
-                assert shown[..., 0] == pytest.approx(expected, abs=1e-4)
+def test_prepared_slices_are_the_files_normalised(few: Path, tmp_path: Path, axis: str) -> None:
+    """From file to network input and back to a volume, beside nibabel and float64."""
+    is_ct = few.name == "headneck_ct"
+    dataset = open_real(few)
+    store = prepare_store(dataset, axis, tmp_path, Console(quiet=True))
+    how = Preprocessing("ct" if is_ct else "mri", axis, (128, 128), "all", WINDOWS if is_ct else ())
+    source = store.source(how, [entry.scan_id for entry in dataset.entries])
+    for entry, info in zip(dataset.entries, source.scans, strict=True):
+        batches = [np.asarray(b.images)[: len(i)] for i, b in batches_of_scan(source, info, 32)]
+        shown = to_volume(np.concatenate(batches), info.placement)
+        stored = nib.as_closest_canonical(nib.load(entry.image_paths[0])).get_fdata()
+        if entry.has_label:
+            truth = nib.as_closest_canonical(nib.load(entry.label_path)).get_fdata()
+            assert np.array_equal(source.label_volume(info), truth)
+            counts = dict(zip(*np.unique(truth, return_counts=True), strict=True))
+            record = next(one for one in store.records if one.scan_id == entry.scan_id)
+            assert record.label_voxels == {int(value): n for value, n in counts.items() if value}
+        if not is_ct:
+            np.testing.assert_allclose(shown[..., 0], (stored - stored.mean()) / stored.std(), rtol=0, atol=1e-5)
+            continue
+        across = tuple(a for a in range(3) if a != ("sagittal", "coronal", "axial").index(axis))
+        for channel, (width, level) in enumerate(WINDOWS):
+            clipped = np.clip(stored, level - width / 2, level + width / 2)
+            deviation = clipped.std(axis=across, keepdims=True)
+            expected = (clipped - clipped.mean(axis=across, keepdims=True)) / np.where(deviation > 0, deviation, np.inf)
+            np.testing.assert_allclose(shown[..., channel], expected, rtol=1e-6, atol=1e-5)
 
 
-def test_every_hippocampus_slice_has_its_own_id(real_data: Path) -> None:
-    dataset = open_real(real_data / "hippocampus")
-    source = build_source(dataset, dataset.entries, Preprocessing("mri", "sagittal", (64, 64), "all", ()))
-    assert len(source) == sum(nib.load(entry.image_paths[0]).shape[0] for entry in dataset.entries)
-    assert len(np.unique(source.example_ids)) == len(source)
-    # Scans of very different scale come out alike.
-    assert 3 < source.images.reshape(len(source), -1).max(axis=1).max() < 40
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hippocampus", "headneck_ct"])
+def test_every_scan_is_prepared_as_nibabel_reads_it(real_data: Path, tmp_path: Path, name: str) -> None:
+    dataset = open_real(real_data / name)
+    store = prepare_store(dataset, "axial", tmp_path, Console(quiet=True))
+    assert store.dtype == (np.int16 if name == "headneck_ct" else np.float32)
+    ids = []
+    for number, (entry, record) in enumerate(zip(dataset.entries, store.records, strict=True)):
+        canonical = nib.as_closest_canonical(nib.load(entry.image_paths[0]))
+        images, labels = store.read(range(store.firsts[number], store.firsts[number + 1]))
+        volume = images[..., 0].transpose(2, 1, 0)[::-1, ::-1]  # slices of rows from anterior, columns from right
+        assert np.array_equal(volume, np.asarray(canonical.dataobj))
+        assert record.spacing_mm == pytest.approx(canonical.header.get_zooms()[:3])
+        np.testing.assert_allclose(record.affine, canonical.affine)
+        if entry.has_label:
+            truth = np.asarray(nib.as_closest_canonical(nib.load(entry.label_path)).dataobj)
+            assert np.array_equal(labels.transpose(2, 1, 0)[::-1, ::-1], truth)
+        ids += [example_id(entry.scan_id, index) for index in range(len(images))]
+    assert len(set(ids)) == len(ids) == store.firsts[-1]

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nifti_sets import message
 
-from inpaint_ssl.data import ScanEntry, Splits, load_or_make_splits, make_splits, read_splits, write_splits
-
-DEFAULTS: dict[str, Any] = {
-    "fractions": (0.6, 0.15, 0.25),
-    "split_seed": 0,
-    "subset_draw": 0,
-    "label_fractions": (0.05, 0.1, 0.25, 0.5, 1.0),
-    "label_counts": (),
-    "use_unlabelled": True,
-}
+from inpaint_ssl.data.scan import ScanEntry
+from inpaint_ssl.data.splits import (
+    Splits,
+    SplitSettings,
+    load_or_make_splits,
+    make_splits,
+    read_splits,
+    write_splits,
+)
+from inpaint_ssl.files import sha256_of
 
 
 def entries_of(n: int, unlabelled: int = 0) -> list[ScanEntry]:
@@ -28,7 +28,7 @@ def entries_of(n: int, unlabelled: int = 0) -> list[ScanEntry]:
 
 
 def make(entries: list[ScanEntry], **changes: Any) -> Splits:
-    return make_splits(entries, **{**DEFAULTS, **changes})
+    return make_splits(entries, SplitSettings(**changes))
 
 
 def parts(splits: Splits) -> list[tuple[str, ...]]:
@@ -43,7 +43,7 @@ def test_parts_share_no_subject_and_subsets_are_nested(n: int, seed: int, draw: 
     assert sorted(together) == [f"s{i:04d}" for i in range(n)]
     assert all(parts(splits))
     assert splits.unlabelled == ("u0000", "u0001", "u0002")
-    subsets = [set(splits.label_subsets[fraction]) for fraction in DEFAULTS["label_fractions"]]
+    subsets = [set(splits.label_subsets[fraction]) for fraction in SplitSettings().label_fractions]
     assert all(small <= large for small, large in pairwise(subsets))
     assert subsets[-1] == set(splits.train)
     assert subsets[0]
@@ -163,13 +163,13 @@ def test_split_files_that_do_not_fit(tmp_path: Path, content: str, said: str) ->
 
 def test_splits_json_is_read_back_and_used_again(tmp_path: Path) -> None:
     path, entries = tmp_path / "splits.json", entries_of(40, 3)
-    splits = load_or_make_splits(path, entries, **DEFAULTS)
+    splits = load_or_make_splits(path, entries, SplitSettings())
     assert not path.exists()
     write_splits(path, splits)
     assert json.loads(path.read_text())["sha256"] == splits.sha256
     assert read_splits(path) == splits
     more = [*entries, ScanEntry("new", "new", True)]
-    assert load_or_make_splits(path, more, **DEFAULTS) == splits  # a new scan moves nobody to another part
+    assert load_or_make_splits(path, more, SplitSettings()) == splits  # a new scan moves nobody to another part
 
 
 def test_a_changed_splits_json_is_refused(tmp_path: Path) -> None:
@@ -178,25 +178,40 @@ def test_a_changed_splits_json_is_refused(tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     values["test"], values["train"] = values["test"][1:], [*values["train"], values["test"][0]]
     path.write_text(json.dumps(values))
-    for call in (lambda: load_or_make_splits(path, entries, **DEFAULTS), lambda: make(entries, file=str(path))):
+    for call in (lambda: load_or_make_splits(path, entries, SplitSettings()), lambda: make(entries, file=str(path))):
         text = message(call)
         assert str(path) in text
         assert "SHA-256" in text
+    without = json.dumps(make(entries).content())
+    path.write_text(without)
+    assert "'sha256'" in message(load_or_make_splits, path, entries, SplitSettings())
     path.write_text(json.dumps({"train": []}))
-    assert f"{path} is no splits.json of this version" in message(load_or_make_splits, path, entries, **DEFAULTS)
+    assert f"{path} is no splits.json of this version" in message(load_or_make_splits, path, entries, SplitSettings())
     path.write_text("{")
-    assert str(path) in message(load_or_make_splits, path, entries, **DEFAULTS)
+    assert str(path) in message(load_or_make_splits, path, entries, SplitSettings())
     path.write_text("[1]")
-    assert str(path) in message(load_or_make_splits, path, entries, **DEFAULTS)
+    assert str(path) in message(load_or_make_splits, path, entries, SplitSettings())
+
+
+def test_splits_json_of_the_former_format_still_gives_its_parts(tmp_path: Path) -> None:
+    path, entries = tmp_path / "splits.json", entries_of(40, 3)
+    splits = make(entries, split_seed=5)
+    content = splits.content() | {"format_version": 1}
+    del content["pretraining"], content["pretraining_subsets"]
+    path.write_text(json.dumps(content | {"sha256": sha256_of(content)}))
+    text = message(load_or_make_splits, path, entries, SplitSettings(split_seed=5))
+    assert f"{path} is splits.json of format 1, expected 2" in text and f"--config.split.file={path}" in text
+    assert parts(make(entries, file=str(path))) == parts(splits)
 
 
 def test_splits_json_of_other_settings_or_scans_is_refused(tmp_path: Path) -> None:
     path, entries = tmp_path / "splits.json", entries_of(40, 3)
     splits = make(entries)
     write_splits(path, splits)
-    for key, value in (("split_seed", 1), ("label_fractions", (0.5, 1.0)), ("use_unlabelled", False)):
-        text = message(load_or_make_splits, path, entries, **{**DEFAULTS, key: value})
+    others: dict[str, Any] = {"split_seed": 1, "label_fractions": (0.5, 1.0), "use_unlabelled": False, "fold": 2}
+    for key, value in others.items():
+        text = message(load_or_make_splits, path, entries, SplitSettings(**{key: value}))
         assert f"{path} was drawn with {key} = " in text
     without = [entry for entry in entries if entry.subject_id != splits.test[0]]
-    assert f"{path} names subject {splits.test[0]} " in message(load_or_make_splits, path, without, **DEFAULTS)
-    assert f"{path} names subject u0000 (3 " in message(load_or_make_splits, path, entries[:40], **DEFAULTS)
+    assert f"{path} names subject {splits.test[0]} " in message(load_or_make_splits, path, without, SplitSettings())
+    assert f"{path} names subject u0000 (3 " in message(load_or_make_splits, path, entries[:40], SplitSettings())

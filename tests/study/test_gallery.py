@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments.main import main
 from inpaint_ssl.corruption import PatchSpec, context_restoration
-from inpaint_ssl.data import NiftiDataset
+from inpaint_ssl.data.readers.nifti import NiftiDataset
 from inpaint_ssl.files import read_json
 from inpaint_ssl.report.load import Gallery, read_gallery
 from inpaint_ssl.rng import stream_key

@@ -8,11 +8,12 @@ voxels that hold one tissue; voxels on a border in the sagittal plane mix the si
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from inpaint_ssl.data.phantom_anatomy import Knee, Tissue, draw_knee, structures
-from inpaint_ssl.data.scan import Scan, ScanEntry
+from inpaint_ssl.data.phantom.anatomy import Knee, Tissue, draw_knee, structures
+from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.qdess import QdessSequence, echo1_signal, echo_ratio
 
@@ -47,13 +48,17 @@ class PhantomTruth:
     """What one generated scan is made of; arrays (X, Y, Z) in RAS.
 
     tissue: uint8 `Tissue` index at the voxel centre; t2_ms: float32 T2 of that tissue there (0 in air); pure: bool, the
-    voxel holds one tissue only, so that its noise-free signal gives exactly t2_ms; shading: float32 coil sensitivity.
+    voxel holds one tissue only, so that its noise-free signal gives exactly t2_ms; shading: float32 coil sensitivity;
+    lateral: bool (X, 1, 1), the slice lies lateral of the knee's middle; medial_direction: "L" or "R" of the patient,
+    towards which the knee's medial side lies ("L" for a right knee).
     """
 
     tissue: Array
     t2_ms: Array
     pure: Array
     shading: Array
+    lateral: Array
+    medial_direction: str
 
 
 def _wave_field(
@@ -73,8 +78,8 @@ def _wave_field(
     return np.einsum("xyk,zk->xyz", left, right)
 
 
-class PhantomDataset:
-    """Generated knees as a `ScanDataset`: subjects phantom_0000, phantom_0001, ...; the unlabelled ones come last.
+class PhantomDataset(ScanReader):
+    """Generated knees as a `ScanReader`: subjects phantom_0000, phantom_0001, ...; the unlabelled ones come last.
 
     subjects, unlabelled_subjects: how many; size: voxels (superior-inferior, anterior-posterior) of a sagittal slice;
     slices: sagittal slices; snr: mean noise-free echo-1 signal of femoral cartilage over the standard deviation of the
@@ -121,23 +126,41 @@ class PhantomDataset:
         self.entries = tuple(ScanEntry(name, name, i < subjects) for i, name in enumerate(ids))
         self._number = {entry: i for i, entry in enumerate(self.entries)}
         self._shape = (int(slices), int(size[1]), int(size[0]))
+        self._size = (int(size[0]), int(size[1]))
         self._seed = int(seed)
         self._snr = float(snr)
         self.spacing_mm = tuple(fov / n for fov, n in zip(FIELD_OF_VIEW_MM, self._shape, strict=True))
 
+    def settings(self) -> Mapping[str, Any]:
+        """Everything that a generated scan depends on."""
+        return {"reader": "phantom", "version": 1, "size": self._size, "slices": self._shape[0], "seed": self._seed,
+                "snr": self._snr}  # fmt: skip
+
+    def stored_dtype(self, entry: ScanEntry) -> np.dtype:
+        """Whole numbers, which need not fit 16 bits; without noise the exact signal."""
+        return np.dtype(np.int32 if math.isfinite(self._snr) else np.float32)
+
     def read(self, entry: ScanEntry) -> Scan:
         """Generate one scan."""
+        return self.read_with_truth(entry)[0]
+
+    def truth(self, entry: ScanEntry) -> PhantomTruth:
+        """Tissue, T2, purity, shading and side of every voxel of the scan that `read` gives for this entry."""
+        return self._render(entry)[2]
+
+    def read_with_truth(self, entry: ScanEntry) -> tuple[Scan, PhantomTruth]:
+        """What `read` and `truth` give, generated once."""
         rng, signal, truth = self._render(entry)
         if math.isfinite(self._snr):
             sigma = float(signal[..., 0][truth.tissue == Tissue.FEMORAL_CARTILAGE].mean()) / self._snr
             noise = rng.standard_normal((*signal.shape, 2), dtype=np.float32) * np.float32(sigma)
             # Whole numbers, as a scanner stores them: the last bits of a float differ between processors.
-            signal = np.rint(np.hypot(signal + noise[..., 0], noise[..., 1]))
+            signal = np.rint(np.hypot(signal + noise[..., 0], noise[..., 1])).astype(np.int32)
         affine = np.diag([*self.spacing_mm, 1.0])
         affine[:3, 3] = [-(n - 1) / 2.0 * step for n, step in zip(self._shape, self.spacing_mm, strict=True)]
         label = np.where(truth.tissue <= Tissue.MENISCUS, truth.tissue, 0).astype(np.uint8) if entry.has_label else None
         sx, sy, sz = self.spacing_mm
-        return Scan(
+        scan = Scan(
             entry=entry,
             image=signal,
             label=label,
@@ -146,12 +169,9 @@ class PhantomDataset:
             original_affine=affine.copy(),
             original_orientation="RAS",
             original_shape=self._shape,
-            acquisition=SEQUENCE.as_acquisition(),
+            acquisition=SEQUENCE.as_acquisition() | {"medial_direction": truth.medial_direction},
         )
-
-    def truth(self, entry: ScanEntry) -> PhantomTruth:
-        """Tissue, T2, purity and shading of every voxel of the scan that `read` gives for this entry."""
-        return self._render(entry)[2]
+        return scan, truth
 
     def _render(self, entry: ScanEntry) -> tuple[np.random.Generator, Array, PhantomTruth]:
         """Noise-free image (X, Y, Z, 2), its truth, and the generator that goes on to draw the noise."""
@@ -171,17 +191,18 @@ class PhantomDataset:
         shading = np.exp(contrast.shading * _wave_field(rng, points, (180.0, 400.0), 4))
         signal = np.zeros((*self._shape, 2), np.float32)
         tissue, t2_ms = np.zeros(self._shape, np.uint8), np.zeros(self._shape, np.float32)
-        truth = PhantomTruth(tissue, t2_ms, np.ones(self._shape, np.bool_), shading)
+        pure, lateral = np.ones(self._shape, np.bool_), np.empty((self._shape[0], 1, 1), np.bool_)
         step = max(1, CHUNK_VOXELS // (self._shape[1] * self._shape[2]))
         for first in range(0, self._shape[0], step):
             part = slice(first, first + step)
             x, a, s = _knee_coordinates(knee, right, (x_mm[part], y_mm, z_mm))
+            lateral[part] = x > 0.0
             a, s = a + warp_a[part], s + warp_s[part]
             pixel = max(self.spacing_mm[1:]) / knee.scale
-            local = PhantomTruth(tissue[part], t2_ms[part], truth.pure[part], shading[part])
-            _paint(knee, contrast, (x, a, s), pixel, smooth[part], texture[part], signal[part], local)
+            known = (tissue[part], t2_ms[part], pure[part])
+            _paint(knee, contrast, (x, a, s), pixel, smooth[part], texture[part], signal[part], known)
         signal *= (contrast.gain * shading)[..., None]
-        return rng, signal, truth
+        return rng, signal, PhantomTruth(tissue, t2_ms, pure, shading, lateral, "L" if right else "R")
 
 
 @dataclass(frozen=True)
@@ -220,11 +241,14 @@ def _paint(
     smooth: Array,
     texture: Array,
     signal: Array,
-    truth: PhantomTruth,
+    known: tuple[Array, Array, Array],
 ) -> None:
-    """Paint all structures into one group of slices; a border is one pixel wide and mixes the signals of both sides."""
+    """Paint all structures into one group of slices; a border is one pixel wide and mixes the signals of both sides.
+
+    known: tissue, T2 and purity, written as signal is.
+    """
     smooth, texture, signal = smooth.reshape(-1), texture.reshape(-1), signal.reshape(-1, 2)
-    tissue_map, t2_map, pure = truth.tissue.reshape(-1), truth.t2_ms.reshape(-1), truth.pure.reshape(-1)
+    tissue_map, t2_map, pure = (array.reshape(-1) for array in known)
     for tissue, distance in structures(knee, *coordinates):
         density, variation, t1, mean_t2 = contrast.tissues[tissue]
         flat = distance.reshape(-1)

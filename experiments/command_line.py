@@ -1,0 +1,73 @@
+"""What the commands share: flags and the flag --config read from a command line, and how errors are shown."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+
+from inpaint_ssl.config import load
+from inpaint_ssl.errors import InputError
+
+
+def read_flags(
+    argv: Sequence[str],
+    define: Callable[[flags.FlagValues], None],
+    usage: str,
+    saved: Callable[[flags.FlagValues], Path | None] = lambda values: None,
+) -> flags.FlagValues:
+    """The flags that `define` adds, --debug, and the settings as `.config`, which are not yet checked.
+
+    usage: what is expected, for the message when --config is missing. saved: the config.json of a study whose settings
+    are used without --config, or None. Raises InputError when the command line cannot be read.
+    """
+    values = flags.FlagValues()
+    define(values)
+    flags.DEFINE_boolean("debug", False, "show the traceback of errors", flag_values=values)
+    try:
+        values(list(argv), known_only=True)
+        _define_config(argv, saved(values), usage, values)
+        rest = values(list(argv))
+        values.config.keys()  # a config file that could not be loaded says so only when it is used
+    except InputError:
+        raise
+    except (AttributeError, KeyError, IndexError) as error:
+        hint = " ".join(str(error).replace("\\n", " ").replace("\\", "").strip("'\"").split())
+        raise InputError(f"no such setting: {hint}; configs/base.py holds every key") from error
+    except Exception as error:  # a config file is Python and can raise anything
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{text}; configs/base.py holds every setting and its type") from error
+    if len(rest) > 1:
+        raise InputError(f"got the word {rest[1]!r}, expected flags such as --config=configs/quickstart.py")
+    return values
+
+
+def _define_config(argv: Sequence[str], saved: Path | None, usage: str, values: flags.FlagValues) -> None:
+    """The flag --config: a file of configs/, or without it the settings of the study that was started before."""
+    if any(word.lstrip("-").partition("=")[0] == "config" for word in argv[1:]):
+        config_flags.DEFINE_config_file(
+            "config", None, "configs/<file>.py", lock_config=True, flag_values=values, sys_argv=list(argv)
+        )
+        return
+    if saved is None or not saved.exists():
+        raise InputError(f"no --config given, expected {usage}")
+    config = load(saved)
+    if "stage" in config:
+        config.stage = "all"  # a study goes on with what is missing, whichever stage was run last
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=list(argv))
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+    """Whether one of the words asks for help."""
+    return any(word in ("-h", "--help", "-help", "--helpfull") for word in argv)
+
+
+def wants_traceback(argv: Sequence[str]) -> bool:
+    """Whether --debug is given, known before the command line was read."""
+    return any(word.lstrip("-") in ("debug", "debug=true", "debug=True") for word in argv)
+
+
+def error_console() -> Console:
+    """Where errors go: plain lines, whatever characters they hold."""
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)

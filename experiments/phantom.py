@@ -1,0 +1,71 @@
+"""Write generated knees as a data set: python -m experiments.phantom --layout=skm_tea --output=<folder>
+    [--subjects=10] [--unlabelled=0] [--size=96,96] [--slices=24] [--seed=0] [--snr=20]
+
+skm_tea: the layout of SKM-TEA (HDF5, annotations in JSON, all_metadata.csv), with its shares of training, validation
+and test scans. The folder must be new or empty. Exit codes: 0 done, 2 something given cannot be used, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from inpaint_ssl.data.phantom.skm_tea import write_skm_tea
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.progress import StageProgress
+
+LAYOUTS: dict[str, Callable[..., None]] = {"skm_tea": write_skm_tea}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; expected python -m experiments.phantom --layout=skm_tea --output=<folder>")
+
+
+def _two_sides(text: str) -> tuple[int, int]:
+    try:
+        rows, columns = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected two whole numbers such as 96,96") from None
+    return rows, columns
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options from the words after the program's name; InputError when they do not fit."""
+    parser = _Parser(prog="python -m experiments.phantom", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="layout of the data set")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--subjects", type=int, default=10, help="subjects with labels")
+    parser.add_argument("--unlabelled", type=int, default=0, help="further subjects without labels")
+    parser.add_argument("--size", type=_two_sides, default=(96, 96), help="voxels of a sagittal slice: SI,AP")
+    parser.add_argument("--slices", type=int, default=24, help="sagittal slices")
+    parser.add_argument("--seed", type=int, default=0, help="of anatomy, coil shading and noise")
+    parser.add_argument("--snr", type=float, default=20.0, help="femoral cartilage over noise in echo 1; inf: no noise")
+    return parser.parse_args(arguments)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code of the command line `argv`."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    try:
+        options = vars(parse(argv[1:]))
+        write, output = LAYOUTS[options.pop("layout")], options.pop("output")
+        total = max(options["subjects"] + options["unlabelled"], 1)
+        with StageProgress("write knees", total, "scan") as progress:
+            write(output, options.pop("subjects"), **options, on_scan=progress.update)
+            progress.finish(total, str(output))
+    except (InputError, OSError) as error:
+        errors.print(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing was written")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,167 @@
+"""Preparing a data set: found again when nothing has changed, else written as a new version, whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from filelock import FileLock
+from rich.console import Console
+
+from inpaint_ssl.data.record import ScanRecord
+from inpaint_ssl.data.scan import ScanReader
+from inpaint_ssl.data.store.layout import (
+    FILE_TEMPLATE,
+    FORMAT,
+    INCOMPLETE,
+    SPLIT,
+    common_dtype,
+    dataset_slug,
+    features,
+    settings_folder,
+    shard_name,
+    store_settings,
+    versions,
+)
+from inpaint_ssl.data.store.read import METADATA, PreparedStore
+from inpaint_ssl.data.store.shards import Job, Shard, Written, divided, file_sha256, write_shards
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.files import read_json, write_json_atomic
+from inpaint_ssl.progress import StageProgress
+
+CHECKED = "checked.json"
+
+
+def prepare_store(
+    reader: ScanReader, slice_axis: str, folder: Path, console: Console, processes: int = 0
+) -> PreparedStore:
+    """The prepared form of a data set in `folder`, written if it is not there yet or its sources have changed.
+
+    processes: that read scans in parallel; 0 = one for each core. Another process that prepares the same waits. Raises
+    InputError naming the first scan that cannot be read; nothing then looks finished.
+    """
+    if not reader.entries:
+        raise InputError(f"no scans in data set {reader.name}; check data.root")
+    place = settings_folder(folder, reader, slice_axis)
+    place.mkdir(parents=True, exist_ok=True)
+    with FileLock(place / ".lock"):
+        for left in place.glob(f"{INCOMPLETE}*"):  # of a preparation that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        older = versions(place)
+        for version in older:
+            store = PreparedStore.open(version)
+            if _is_of(store, reader, place):
+                return store
+        if older:
+            _say(console, f"note: the sources of {reader.name} have changed since {older[0]}, which may be deleted")
+        number = int(older[0].name.partition(".")[0]) + 1 if older else 1
+        return _prepare(reader, slice_axis, place, f"{number}.0.0", console, processes or (os.cpu_count() or 1))
+
+
+def _prepare(
+    reader: ScanReader, slice_axis: str, place: Path, version: str, console: Console, processes: int
+) -> PreparedStore:
+    job = Job(reader, slice_axis, common_dtype(reader.stored_dtype(entry) for entry in reader.entries))
+    temporary = Path(tempfile.mkdtemp(prefix=INCOMPLETE, dir=place))
+    try:
+        slug, parts = dataset_slug(reader.name), divided(reader)
+        shards = [
+            Shard(number, temporary / shard_name(slug, number, len(parts)), entries)
+            for number, entries in enumerate(parts)
+        ]
+        written: dict[int, Written] = {}
+        done, total = 0, len(reader.entries)
+        with StageProgress(f"prepare {reader.name}", total, "scan", console=console) as progress:
+            for shard in write_shards(job, shards, processes):
+                written[shard.number] = shard
+                done += len(shard.records)
+                progress.update(done, shard.records[-1].scan_id)
+            progress.finish(done)
+        _describe(temporary, version, job, slug, [written[number] for number in range(len(shards))])
+        temporary.chmod(0o755)  # mkdtemp makes private folders; data sets are shared
+        for path in temporary.iterdir():
+            with open(path, "rb") as stream:
+                os.fsync(stream.fileno())
+        os.rename(temporary, place / version)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return PreparedStore.open(place / version)
+
+
+def _describe(folder: Path, version: str, job: Job, slug: str, shards: list[Written]) -> None:
+    """The files beside the shards; metadata.json, without which nothing is opened, last."""
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder, template=FILE_TEMPLATE, dataset_name=slug, split=SPLIT, filetype_suffix="array_record"
+    )
+    axis = ("sagittal", "coronal", "axial").index(job.slice_axis)
+    split = tfds.core.SplitInfo(
+        name=SPLIT,
+        shard_lengths=[sum(record.shape[axis] for record in shard.records) for shard in shards],
+        num_bytes=sum(shard.n_bytes for shard in shards),
+        filename_template=template,
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=features(job.dtype),
+        split_infos=[split],
+        version=version,
+        filename_template=template,
+        check_data=False,
+        description=f"{job.slice_axis.capitalize()} slices of {job.reader.name}, raw intensities, prepared by "
+        "inpaint_ssl; the record of every scan is in builder.info.metadata['scans'].",
+    )
+    metadata = {
+        "format": FORMAT,
+        "name": job.reader.name,
+        "settings": store_settings(job.reader, job.slice_axis),
+        "channel_names": list(job.reader.channel_names),
+        "labels": {name: list(v) if isinstance(v, tuple) else v for name, v in job.reader.labels.items()},
+        "dtype": job.dtype.name,
+        "files": {path.name: path.stat().st_size for path in sorted(folder.glob("*.array_record-*"))},
+        "scans": [record.to_dict() for shard in shards for record in shard.records],
+    }
+    write_json_atomic(folder / METADATA, metadata)
+
+
+def _is_of(store: PreparedStore, reader: ScanReader, place: Path) -> bool:
+    """Whether a version was made of the files that are there now.
+
+    Files of the same size and modification time are taken to be the same; where only the time differs the SHA-256
+    decides, and the new times are remembered in checked.json.
+    """
+    if [record.scan_id for record in store.records] != [entry.scan_id for entry in reader.entries]:
+        return False
+    path = place / CHECKED
+    times: dict[str, list[list[int]]] = read_json(path, "times of checked files") if path.exists() else {}
+    known = times.get(store.folder.name)
+    found: list[list[int]] = []
+    to_compare: list[tuple[str, str]] = []
+    for number, (record, entry) in enumerate(zip(store.records, reader.entries, strict=True)):
+        if not _same_entry(record, entry.subject_id, entry.has_label, entry.split):
+            return False
+        files = reader.sources(entry)
+        stats = [os.stat(file) for file in files]
+        if [stat.st_size for stat in stats] != [source.size for source in record.sources]:
+            return False
+        here = [stat.st_mtime_ns for stat in stats]
+        found.append(here)
+        if here not in ([source.mtime_ns for source in record.sources], known[number] if known else None):
+            to_compare += zip(files, (source.sha256 for source in record.sources), strict=True)
+    with ThreadPoolExecutor() as pool:
+        if not all(pool.map(lambda pair: file_sha256(pair[0]) == pair[1], to_compare)):
+            return False
+    if to_compare:
+        write_json_atomic(path, {**times, store.folder.name: found})
+    return True
+
+
+def _same_entry(record: ScanRecord, subject_id: str, has_label: bool, split: str) -> bool:
+    return (record.subject_id, record.has_label, record.split) == (subject_id, has_label, split)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True, markup=False)

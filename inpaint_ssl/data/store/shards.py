@@ -1,0 +1,187 @@
+"""Reading scans in parallel processes, each of which writes the shards it is given."""
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from inpaint_ssl.data.geometry import display, plane_axes
+from inpaint_ssl.data.record import ScanRecord, SourceFile, describe
+from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
+from inpaint_ssl.data.store.layout import features
+from inpaint_ssl.errors import InputError
+
+SCANS_PER_SHARD = 8
+BYTES_PER_SHARD = 2**28  # of source files; a shard ends with the scan that passes it
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process needs: the reader, the plane of the slices and the type of their pixels."""
+
+    reader: ScanReader
+    slice_axis: str
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Where a shard is written and which scans it holds."""
+
+    number: int
+    path: Path
+    entries: tuple[ScanEntry, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A shard that was written: its scans in their order, and the bytes of its examples."""
+
+    number: int
+    records: tuple[ScanRecord, ...]
+    n_bytes: int
+
+
+def divided(reader: ScanReader) -> list[tuple[ScanEntry, ...]]:
+    """The scans of each shard: a function of the files, not of the number of processes."""
+    shards: list[list[ScanEntry]] = []
+    room = 0
+    for entry in reader.entries:
+        if room <= 0 or len(shards[-1]) == SCANS_PER_SHARD:
+            shards.append([])
+            room = BYTES_PER_SHARD
+        shards[-1].append(entry)
+        room -= sum(os.path.getsize(path) for path in reader.sources(entry))
+    return [tuple(shard) for shard in shards]
+
+
+def write_shards(job: Job, shards: Sequence[Shard], processes: int) -> Iterator[Written]:
+    """Write all shards, several at once; yields each as it is done.
+
+    Generated scans of a single shard are made in this process. Raises the InputError of the first scan that cannot be
+    read; when a process dies, one that names the scan it died of.
+    """
+    if len(shards) == 1 and not any(job.reader.sources(entry) for entry in shards[0].entries):
+        yield write_shard(job, shards[0])
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process in which jax has started can hang
+    count = max(1, min(processes, len(shards)))
+    waiting = list(reversed(shards))
+    running: dict[Future[Written], Shard] = {}
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_take_job, initargs=(job,)) as pool:
+        try:
+            while waiting or running:
+                while waiting and len(running) < count + 1:  # one ahead, so that no process waits
+                    shard = waiting.pop()
+                    running[pool.submit(_write, shard)] = shard
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    written = future.result()
+                    del running[future]
+                    yield written
+        except BrokenProcessPool:
+            raise _death(job, [entry for shard in running.values() for entry in shard.entries]) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_job: list[Job] = []  # of a process of the pool
+
+
+def _take_job(job: Job) -> None:
+    _job[:] = [job]
+
+
+def _write(shard: Shard) -> Written:
+    return write_shard(_job[0], shard)
+
+
+def _death(job: Job, entries: Sequence[ScanEntry]) -> InputError:
+    """Which of these scans ends the process that reads it: each is read once more in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    for entry in entries:
+        process = context.Process(target=_read_once, args=(job.reader, entry))
+        process.start()
+        process.join()
+        if process.exitcode != 0:
+            files = ", ".join(job.reader.shown_path(path) for path in job.reader.sources(entry)[:3])
+            return InputError(
+                f"scan {entry.scan_id} ({files}): reading it ends the process (exit code {process.exitcode}); "
+                "the file is damaged, or memory is short: copy it again, remove the scan, or lower "
+                "data.prepare_processes",
+                "unreadable",
+            )
+    return InputError(
+        f"a process that read one of {', '.join(entry.scan_id for entry in entries[:8])} was killed; memory may be "
+        "short: lower data.prepare_processes"
+    )
+
+
+def _read_once(reader: ScanReader, entry: ScanEntry) -> None:
+    with contextlib.suppress(InputError):
+        reader.read(entry)
+
+
+def write_shard(job: Job, shard: Shard) -> Written:
+    """Read the scans of a shard and write their slices, scan by scan."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    shape = features(job.dtype)
+    writer = ArrayRecordWriter(str(shard.path), "group_size:1")
+    records, n_bytes = [], 0
+    try:
+        for entry in shard.entries:
+            scan = job.reader.read(entry)
+            record = describe(scan)
+            for example in examples(scan, job.slice_axis, job.dtype):
+                content = shape.serialize_example(example)
+                n_bytes += len(content)
+                writer.write(content)
+            records.append(replace(record, sources=source_files(job.reader, entry)))
+    finally:
+        writer.close()
+    return Written(shard.number, tuple(records), n_bytes)
+
+
+def examples(scan: Scan, slice_axis: str, dtype: np.dtype) -> Iterator[dict[str, object]]:
+    """The slices of a scan as examples of layout.features."""
+    images = display(scan.image, slice_axis)
+    labels = None if scan.label is None else display(scan.label, slice_axis)
+    spacing = np.array([scan.spacing_mm[axis] for axis in plane_axes(slice_axis)], np.float32)
+    nothing = np.zeros(images.shape[1:3], np.uint8)
+    for index, image in enumerate(images):
+        yield {
+            "image": np.ascontiguousarray(image, dtype),
+            "label": nothing if labels is None else np.ascontiguousarray(labels[index]),
+            "has_label": scan.label is not None,
+            "scan_id": scan.entry.scan_id,
+            "subject_id": scan.entry.subject_id,
+            "slice_index": index,
+            "spacing_mm": spacing,
+        }
+
+
+def source_files(reader: ScanReader, entry: ScanEntry) -> tuple[SourceFile, ...]:
+    """The files of a scan with their SHA-256."""
+    found = []
+    for path in reader.sources(entry):
+        stat = os.stat(path)
+        found.append(SourceFile(reader.shown_path(path), stat.st_size, stat.st_mtime_ns, file_sha256(path)))
+    return tuple(found)
+
+
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
