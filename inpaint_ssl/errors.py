@@ -1,5 +1,9 @@
 """The one exception that the command line turns into a single line and exit code 2."""
 
+import unicodedata
+
+_LONGEST = 2000  # characters; what comes out of damaged files can be longer than anyone wants to read
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used: a file, a folder, a setting.
@@ -9,8 +13,20 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str, kind: str = "") -> None:
-        super().__init__(message)
+        text = one_line(message)
+        super().__init__(text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}")
         self.kind = kind
+
+
+def one_line(text: str) -> str:
+    """The text with escapes for line ends and whatever else a terminal cannot show or would obey."""
+    if text.isprintable():
+        return text
+    return "".join(letter if _can_be_shown(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def _can_be_shown(letter: str) -> bool:
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"
 
 
 class Problems:

@@ -77,7 +77,7 @@ def read_json(path: Path, what: str) -> Any:
         raise InputError(f"no such file: {path} (expected: {what})") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror} (expected: {what})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, or a number of thousands of digits
         raise InputError(f"{path} is not valid JSON ({error}); expected: {what}; mend or replace the file") from None
 
 

@@ -252,6 +252,8 @@ def test_goals_are_printed_beside_the_results(ratio: float, word: str) -> None:
         ([], "required: benchmark"),
         (["no_such"], "invalid choice: 'no_such'"),
         (["corruption", "--qick"], "unrecognized arguments: --qick"),
+        (["corruption", "--root=x"], "--root: corruption reads no scans"),
+        (["prepare", "--root=x"], "--root: no dataset.json in x"),
         (["corruption", "--out=x"], "unrecognized arguments: --out=x"),
         (["corruption", "--output=FILE"], "is a file, expected a folder"),
         (["corruption", "--output=FILE/below"], "Not a directory"),
@@ -264,3 +266,15 @@ def test_a_wrong_command_is_one_line(tmp_path: Path, arguments: list[str], compl
     assert main(["benchmark", *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and complaint in line
+
+
+@pytest.mark.slow
+def test_preparing_is_measured_by_its_command(tmp_path: Path, capsys) -> None:
+    command = [sys.executable, "-m", "experiments.benchmark", "prepare", "--quick", f"--output={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    sets = json.loads((tmp_path / "prepare.json").read_text())["sets"]
+    assert {name: one["scans"] for name, one in sets.items()} == {"generated_3": 3, "generated_10": 10}
+    for one in sets.values():
+        assert one["again_seconds"] < one["seconds"] and one["stored_bytes"] > 0
+        assert 5e7 < one["plain_peak_bytes"] < one["peak_bytes"] < 2e9
+    assert "memory with 3.33333 times as many scans" in done.stdout

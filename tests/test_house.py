@@ -156,6 +156,13 @@ def config_keys(file: str) -> dict[str, object]:
     return dict(walk(module.get_config(), ""))
 
 
+STUDY_COMMANDS = {  # those that take --config, and what else each takes beside --workdir and --debug
+    "experiments.main": set[str](),
+    "experiments.prepare": set[str](),
+    "experiments.doctor": {"--html"},
+}
+
+
 def complaint(command: str) -> str:
     """Why a command of the README cannot be meant, or ''."""
     program, *arguments = shlex.split(command, comments=True)
@@ -167,7 +174,9 @@ def complaint(command: str) -> str:
         return f"{command}: neither make nor python -m"
     if arguments[1] == "experiments.benchmark":
         return benchmark_complaint(command, arguments[2:])
-    if arguments[1] != "experiments.main":
+    if arguments[1] == "experiments.phantom":
+        return "" if some_test_has('"experiments.phantom"', *(a.partition("=")[0] for a in arguments[2:])) else command
+    if arguments[1] not in STUDY_COMMANDS:
         return "" if arguments[1] in {"pip", "pytest", "venv"} else f"{command}: nothing is known of {arguments[1]}"
     options = dict(option.partition("=")[::2] for option in arguments[2:])
     file = options.pop("--config", "")
@@ -177,7 +186,7 @@ def complaint(command: str) -> str:
     for option, value in options.items():
         key = option.removeprefix("--config.")
         if key == option:
-            if option not in {"--workdir", "--debug"}:
+            if option not in {"--workdir", "--debug", *STUDY_COMMANDS[arguments[1]]}:
                 return f"{command}: unknown option {option}"
         elif key not in keys:
             return f"{command}: {file} has no key {key}"
@@ -186,7 +195,10 @@ def complaint(command: str) -> str:
                 ast.literal_eval(value.capitalize() if isinstance(keys[key], bool) else value)
             except (ValueError, SyntaxError):
                 return f"{command}: {key} = {value} is no {type(keys[key]).__name__}"
-    return "" if some_test_has(Path(file).name) else f"{command}: no test uses {file}"
+    if not some_test_has(Path(file).name):
+        return f"{command}: no test uses {file}"
+    name = arguments[1].partition(".")[2]
+    return "" if some_test_has(f"experiments.{name} import main") else f"{command}: no test runs {arguments[1]}"
 
 
 def some_test_has(*words: str) -> bool:

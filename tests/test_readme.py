@@ -4,11 +4,39 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
+from nifti_sets import make_msd
+from rich.console import Console
+
+from inpaint_ssl.data import ReaderSettings, open_dataset, prepare_store
 
 
-def test_the_snippets_run() -> None:
+def snippets() -> list[str]:
     text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-    corruptors, weights = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_prepared_data_and_readers(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    prepared, readers, _, _ = snippets()
+    root = make_msd(tmp_path)
+    reader = open_dataset(ReaderSettings(root=str(root)))
+    folder = prepare_store(reader, "sagittal", tmp_path / "prepared", Console(quiet=True)).folder
+    shown = re.findall(r'"(runs/prepared/[^"]*)"', prepared)
+    assert len(shown) == 1
+    names: dict = {}
+    exec(compile(prepared.replace(shown[0], str(folder)), "README.md", "exec"), names)
+    first = reader.read(reader.entries[0])
+    assert np.array_equal(names["image"], first.image[0].transpose(1, 0, 2)[::-1, ::-1])
+    assert np.array_equal(names["label"], first.label[0].T[::-1, ::-1])
+    assert names["about"]["scan_id"] == "knee_001" and len(names["scans"]) == len(reader)
+
+    assert readers.count('"data/hippocampus"') == 1
+    exec(compile(readers.replace("data/hippocampus", str(root)), "README.md", "exec"), {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == sorted(names["scans"])
+
+
+def test_corruptors_and_weights() -> None:
+    _, _, corruptors, weights = snippets()
     # An image of zeros would hide what the corruptors do.
     shown, real = "jnp.zeros((8, 64, 64, 1))", "jnp.arange(1.0, 1 + 8 * 64 * 64).reshape(8, 64, 64, 1)"
     assert corruptors.count(shown) == 1

@@ -95,7 +95,7 @@ def _plain_loop(root: str, folder: str) -> None:
             clipped = np.clip(hu, level - width / 2, level + width / 2)
             mean, std = clipped.mean(axis=(0, 1), keepdims=True), clipped.std(axis=(0, 1), keepdims=True)
             channels.append((clipped - mean) / np.maximum(std, 1e-8))
-        mask: Any = nib.load(str(path).replace("imagesTr", "labelsTr").replace("_0000", ""))
+        mask: Any = nib.load(str(path).replace("imagesTr", "labelsTr").replace("_0000.nii", ".nii"))
         label = np.asarray(mask.dataobj).astype(np.uint8)
         np.savez_compressed(Path(folder, path.name), image=np.stack(channels, axis=-1), label=label)
 

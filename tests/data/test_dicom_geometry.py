@@ -97,7 +97,10 @@ TILTED = positions(10) + 0.4 * np.arange(10)[:, None] * [0, 1, 0]
         (np.delete(LONG, [4, 5], axis=0), ("missing slices: about 2 of 10", "are 7.5 mm apart, slices 2.5 mm")),
         (LONG[[0, 1, 3]], ("missing slices: about 1 of 4", "are 5 mm apart")),
         (LONG[[0, 1, 2, 2, 3]], ("duplicate slices", "lie in the same place", "nothing tells them apart")),
-        (UNEVEN, ("unevenly spaced slices: gaps of 2.5 to 3.8 mm", "image007.dcm and image006.dcm", "allowed are 0.1 mm")),
+        (
+            UNEVEN,
+            ("unevenly spaced slices: gaps of 2.5 to 3.8 mm", "image007.dcm and image006.dcm", "allowed are 0.1 mm"),
+        ),
         (shifted(LONG, 5, [0, 0, 0.8]), ("unevenly spaced slices: gaps of 1.7 to 3.3 mm",)),
         (TILTED, ("gantry tilt: slices are stacked at 9.1 degrees", "(GantryDetectorTilt -9.1)")),
         (shifted(LONG, 5, [1.5, 0, 0]), ("shifted against each other: ", "image005.dcm", "1.35 mm off")),
@@ -193,7 +196,7 @@ def test_echoes_must_cover_the_same_slices(tmp_path: Path) -> None:
     write(tmp_path / "set", volume(0), MR, name="a{}", EchoNumbers=1)
     write(tmp_path / "set", volume(1)[:3], MR, name="b{}", EchoNumbers=2)
     assert "echo1 has 4 slices and echo2 has 3" in message(open_at, tmp_path / "set", modality="mri")
-    write(tmp_path / "set", volume(1), MR, name="b{}", EchoNumbers=2, places=positions(4) + [0, 0, 1])
+    write(tmp_path / "set", volume(1), MR, name="b{}", EchoNumbers=2, places=positions(4) + np.array([0, 0, 1]))
     text = message(open_at, tmp_path / "set", modality="mri")
     assert "echo1 and echo2 do not lie in the same places, they are up to 1 mm apart" in text
 
@@ -202,7 +205,9 @@ def test_one_bad_series_does_not_hide_the_others(tmp_path: Path) -> None:
     for number in range(3):
         places = positions(10) if number != 1 else UNEVEN
         uid = f"1.2.3.4.{number}"
-        write(tmp_path / "set" / f"s{number}", volume(number, shape=(10, 6, 5)), CT, places=places, SeriesInstanceUID=uid)
+        write(
+            tmp_path / "set" / f"s{number}", volume(number, shape=(10, 6, 5)), CT, places=places, SeriesInstanceUID=uid
+        )
     problems = Problems(collect=True)
     dataset = open_at(tmp_path / "set", problems)
     assert len(dataset.entries) == 2

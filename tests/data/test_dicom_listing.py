@@ -169,29 +169,35 @@ def test_echo_times_that_vary_over_the_slices_are_no_echoes(tmp_path: Path) -> N
     assert open_at(tmp_path / "set", modality="mri").channel_names == ("MR",)
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+BYTES_AS_TEXT = ("UN", b"3132.000", b"1560")
+BYTES_AS_FLOATS = ("UN", np.float32(3132).tobytes(), np.float64(1560).tobytes())
+BYTES_AS_INTEGERS = ("UN", np.int32(3132).tobytes(), np.int16(1560).tobytes())
+
+
 @pytest.mark.parametrize(
-    ("vr", "area", "duration"),
+    ("syntax", "vr", "area", "duration"),
     [
-        ("DS", "3132", "1560"),
-        ("IS", "3132", "1560"),
-        ("SL", 3132, 1560),
-        ("FL", 3132.0, 1560.0),
-        ("FD", 3132.0, 1560.0),
-        ("UN", b"3132.000", b"1560"),
-        ("UN", np.float32(3132).tobytes(), np.float64(1560).tobytes()),
-        ("UN", np.int32(3132).tobytes(), np.int16(1560).tobytes()),
+        (ExplicitVRLittleEndian, "DS", "3132", "1560"),
+        (ExplicitVRLittleEndian, "IS", "3132", "1560"),
+        (ExplicitVRLittleEndian, "SL", 3132, 1560),
+        (ExplicitVRLittleEndian, "FL", 3132.0, 1560.0),
+        (ExplicitVRLittleEndian, "FD", 3132.0, 1560.0),
+        (ExplicitVRLittleEndian, *BYTES_AS_TEXT),
+        (ExplicitVRLittleEndian, *BYTES_AS_FLOATS),
+        (ExplicitVRLittleEndian, *BYTES_AS_INTEGERS),
+        (ImplicitVRLittleEndian, "DS", "3132", "1560"),
+        (ImplicitVRLittleEndian, *BYTES_AS_FLOATS),
     ],
 )
-def test_qdess_tags(tmp_path: Path, vr: str, area: Any, duration: Any, syntax: UID) -> None:
-    if syntax == ImplicitVRLittleEndian and vr in {"SL", "FL", "FD"}:
-        pytest.skip("there the type is that of GE's dictionary")
+@pytest.mark.parametrize("creator", ["GEMS_ACQU_01", ""])
+def test_qdess_tags(tmp_path: Path, syntax: UID, vr: str, area: Any, duration: Any, creator: str) -> None:
     tags = {"RepetitionTime": 25, "FlipAngle": 30, "MagneticFieldStrength": 3, "PatientAge": "018M", "PatientSex": "M"}
     paths = write_series(tmp_path / "set", volume(0), MR, EchoTime=8, EchoNumbers=1, name="a{}", **tags)
     paths += write_series(tmp_path / "set", volume(1), MR, EchoTime=42, EchoNumbers=2, name="b{}", **tags)
     for path in paths:
         ds = pydicom.dcmread(path)
-        ds.add_new(0x00190010, "LO", "GEMS_ACQU_01")
+        if creator:
+            ds.add_new(0x00190010, "LO", creator)
         ds.add_new(0x001910B6, vr, area)
         ds.add_new(0x001910B7, vr, duration)
         save(ds, path, syntax)
@@ -270,7 +276,9 @@ def test_slices_that_lost_ids_and_places_are_scans_of_their_own(tmp_path: Path) 
     assert any("does not say where it lies; taken for an axial slice" in note for note in dataset.notes)
 
 
-@pytest.mark.parametrize("name", ["ct1_labels.nii.gz", "ct1_label.nii", "ct1_seg.nii.gz", "ct1_mask.nii.gz", "labels/ct1.nii.gz"])
+@pytest.mark.parametrize(
+    "name", ["ct1_labels.nii.gz", "ct1_label.nii", "ct1_seg.nii.gz", "ct1_mask.nii.gz", "labels/ct1.nii.gz"]
+)
 def test_label_files_are_found_by_name(tmp_path: Path, name: str) -> None:
     root = tmp_path / "set"
     write_series(root / "ct1", volume(0))
@@ -288,6 +296,26 @@ def test_label_files_are_found_by_name(tmp_path: Path, name: str) -> None:
     assert dataset.labels == {"a": 1, "b": (2, 3)}
     assert dataset.settings()["labels"] == {"declared": [0, 1, 2, 3], "ignore": -1, "mapping": {"3": 2}}
     assert any("1 NIfTI files are no label of a series by their name: remarks.nii" in note for note in dataset.notes)
+
+
+def test_the_label_of_a_series_right_in_the_root(tmp_path: Path) -> None:
+    """Beside the root it is looked for only when labels are declared."""
+    root = tmp_path / "set"
+    write_series(root, volume(0))
+    path = save_nifti(tmp_path / "set_seg.nii.gz", np.ones((5, 6, SLICES), np.uint8), label_affine())
+    assert [entry.has_label for entry in open_at(root).entries] == [False]
+    dataset = open_at(root, labels=("liver=1",))
+    assert [entry.label_path for entry in dataset.entries] == [str(path)]
+    assert dataset.shown_path(str(path)) == "set_seg.nii.gz"
+
+
+def test_files_without_uids_that_make_up_no_volume_get_a_hint(tmp_path: Path) -> None:
+    for number, height in enumerate((0.0, 3.0, 50.0, 77.0)):
+        places = positions(1, origin=(0, 0, height))
+        write_series(tmp_path / "set", volume(number)[:1], places=places, name=f"{number}", **NO_UIDS)
+    text = message(open_at, tmp_path / "set")
+    assert "unevenly spaced" in text
+    assert "without a SeriesInstanceUID the files of one folder are one series" in text
 
 
 def test_labels_must_be_declared(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from inpaint_ssl.data.readers.layouts import ENDINGS, files_beneath, is_file
 
 _FILES_LOOKED_AT = 200  # to tell whether a folder holds DICOM files at all
 _ORIENTATION_DIGITS = 3
+_BY_UID = "uid"
 _ONE_IN_A_SERIES = ("StudyInstanceUID", "SeriesNumber", "SeriesDescription", "FrameOfReferenceUID")
 
 
@@ -35,6 +36,11 @@ class Series:
     about: About
     folder: str
     frames: list[Frame] = field(default_factory=list)
+
+    @property
+    def has_uid(self) -> bool:
+        """Whether its files say themselves that they are one series."""
+        return self.key[0] == _BY_UID
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -88,7 +94,7 @@ def _files(root: Path) -> Iterator[str]:
 
 
 def _sort_in(found: Found, path: str, root: Path, modality: str) -> None:
-    folder = os.path.dirname(path)
+    folder = str(Path(path).parent)
     with open(path, "rb") as stream:
         header = read_header(stream)
         size = os.fstat(stream.fileno()).st_size
@@ -118,7 +124,7 @@ def _series_key(header: Dataset, frame: Frame, folder: str, name: str) -> tuple[
     """
     patient = patient_of(header)
     if uid := text(header, "SeriesInstanceUID"):
-        return ("uid", uid, *patient)
+        return (_BY_UID, uid, *patient)
     plane = "" if frame.orientation is None else repr([round(x, _ORIENTATION_DIGITS) + 0.0 for x in frame.orientation])
     return (
         "group",

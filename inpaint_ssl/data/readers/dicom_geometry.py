@@ -39,15 +39,16 @@ class Volume:
 
 @dataclass(frozen=True)
 class Place:
-    """For messages: what the series and each of its frames may be called, and the tilt that the header gives."""
+    """For messages: how the series and its frames may be called, the tilt that the header gives, and a hint."""
 
     series: str
     frame: Callable[[Frame], str]
-    tilt_deg: float = 0.0
+    tilt_deg: float
+    hint: str
 
     def error(self, what: str) -> InputError:
         """An error of kind "geometry"."""
-        return InputError(f"{self.series}: {what}", "geometry")
+        return InputError(f"{self.series}: {what}{self.hint}", "geometry")
 
 
 def arrange(
@@ -224,8 +225,7 @@ def _check_gaps(frames: Sequence[Frame], normal: np.ndarray, place: Place, toler
         raise place.error(
             f"unevenly spaced slices{of_channel}: gaps of {gaps.min():.4g} to {gaps.max():.4g} mm, the oddest between "
             f"{place.frame(frames[k])} and {place.frame(frames[k + 1])}; a slice lies {worst:.3g} mm off even spacing, "
-            f"allowed are {tolerance:.3g} mm; remove odd slices, or raise data.geometry_tolerance_mm; files without a "
-            "SeriesInstanceUID in one folder are one series: give each scan a folder of its own"
+            f"allowed are {tolerance:.3g} mm; remove odd slices, or raise data.geometry_tolerance_mm"
         )
 
 

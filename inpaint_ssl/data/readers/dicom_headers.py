@@ -1,10 +1,8 @@
 """DICOM headers: opened without trust, and their values as numbers and texts."""
 
-import logging
 import math
 import re
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,8 @@ from typing import Any, BinaryIO
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from inpaint_ssl.data.readers.quiet import quiet
 
 # Everything that is ever looked at; the rest of a header is passed over.
 _KEYWORDS = (
@@ -44,24 +44,10 @@ class Damage(Exception):
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Neither warnings nor log lines of pydicom: what is wrong comes out as one line of ours."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
 def damage_told() -> Iterator[None]:
     """Whatever pydicom and its plugins raise on a damaged file becomes `Damage`."""
     try:
-        with quiet():
+        with quiet("pydicom"):
             yield
     except Damage:
         raise
@@ -224,7 +210,8 @@ def stored(header: Dataset, file_bytes: int) -> Stored:
         value = number(header, keyword)
         if value is None or value < 1:
             raise Damage(
-                f"cannot be read, it is damaged or cut short (no usable {keyword} in its header); copy it again or remove it"
+                f"cannot be read, it is damaged or cut short (no usable {keyword} in its header); copy it again or "
+                "remove it"
             )
         values[keyword] = int(value)
     bits = values["BitsStored"]

@@ -28,24 +28,27 @@ class Labels:
     others: list[str]
 
 
-def match_labels(root: Path, series: Sequence[Series], nifti: Iterable[str], folders: Iterable[str]) -> Labels:
+def match_labels(
+    root: Path, series: Sequence[Series], nifti: Iterable[str], folders: Iterable[str], beside_root: bool
+) -> Labels:
     """Which label file belongs to which series; `folders` are all that hold DICOM files, of skipped series too.
 
     A series in the folder `<name>` takes `<name>_labels`, `_label`, `_seg` or `_mask` (.nii or .nii.gz) beside that
     folder, or `<root>/labels/<name>`. A series of one file may be named by its file too, beside which the label then
-    lies; so must it when several series share a folder.
+    lies; so must it when several series share a folder. The label of a series right in the root lies in the root, or
+    beside it with `beside_root`.
     """
     per_folder = Counter(one.folder for one in series)
     of_series: dict[tuple[str, ...], str] = {}
     ambiguous: dict[tuple[str, ...], list[str]] = {}
-    candidates_of = {one.key: _candidates(root, one, per_folder[one.folder]) for one in series}
+    candidates_of = {one.key: _candidates(root, one, per_folder[one.folder], beside_root) for one in series}
     shared = Counter(path for paths in candidates_of.values() for path in paths)
     for key, paths in candidates_of.items():
         if len(paths) == 1 and shared[paths[0]] == 1:
             of_series[key] = paths[0]
         elif paths:
             ambiguous[key] = paths
-    seen = set(shared).union(*(_named(root, _places_of_folder(root, Path(folder))) for folder in folders))
+    seen = set(shared).union(*(_named(root, _places_of_folder(root, Path(folder), True)) for folder in folders))
     unused: list[str] = []
     others: list[str] = []
     for path in nifti:
@@ -55,7 +58,7 @@ def match_labels(root: Path, series: Sequence[Series], nifti: Iterable[str], fol
     return Labels(of_series, ambiguous, unused, others)
 
 
-def _candidates(root: Path, series: Series, series_in_folder: int) -> list[str]:
+def _candidates(root: Path, series: Series, series_in_folder: int, beside_root: bool) -> list[str]:
     """Label files that a series may be meant by."""
     folder = Path(series.folder)
     paths = series.paths
@@ -66,14 +69,16 @@ def _candidates(root: Path, series: Series, series_in_folder: int) -> list[str]:
         stem = file.stem if file.suffix.lower() in {".dcm", ".dicom", ".ima"} else file.name
         places.append((folder, stem))
     if series_in_folder == 1 or len(paths) > 1:
-        places += _places_of_folder(root, folder)
+        places += _places_of_folder(root, folder, beside_root)
     return [path for path in dict.fromkeys(_named(root, places)) if is_file(Path(path))]
 
 
-def _places_of_folder(root: Path, folder: Path) -> list[tuple[Path, str]]:
+def _places_of_folder(root: Path, folder: Path, beside_root: bool) -> list[tuple[Path, str]]:
     """Where labels of a folder's series lie, and how their names begin."""
     name = folder.resolve().name
-    return [(folder.parent, name), *([(folder, name)] if folder == root else [])]
+    if folder != root:
+        return [(folder.parent, name)]
+    return [(folder, name), *([(folder.parent, name)] if beside_root else [])]
 
 
 def _named(root: Path, places: Iterable[tuple[Path, str]]) -> list[str]:

@@ -20,6 +20,7 @@ from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import ScanEntry
 from inpaint_ssl.errors import InputError, Problems
 
+_NO_UID = "; without a SeriesInstanceUID the files of one folder are one series: give each scan a folder of its own"
 _AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
@@ -129,7 +130,8 @@ class _Lister:
             return f"frame {frame.index + 1} of {file}" if len(series.paths) < len(series.frames) else file
 
         number = f"series {series.about.number} in " if series.about.number else "series in "
-        return Place(f"{number}{folder}", name, series.about.tilt_deg)
+        hint = "" if series.has_uid else _NO_UID
+        return Place(f"{number}{folder}", name, series.about.tilt_deg, hint)
 
     def _volumes(self) -> tuple[dict[tuple[str, ...], tuple[Series, Volume]], list[Series]]:
         """Series that make up volumes, by key, and those that do not; localizers are skipped."""
@@ -173,7 +175,9 @@ class _Lister:
     ) -> dict[tuple[str, ...], str]:
         """The label file of each series that has one; where it cannot be told the series is left out."""
         everything = [series for series, _ in volumes.values()] + list(broken)
-        matched = match_labels(self._root, everything, self._found.nifti, self._found.terms)
+        # Beside the root lies what may concern others, so there labels are looked for only when some are declared.
+        beside_root = bool(self._settings.labels)
+        matched = match_labels(self._root, everything, self._found.nifti, self._found.terms, beside_root)
         for series in everything:
             paths = [*matched.ambiguous.get(series.key, ()), matched.of_series.get(series.key, "")]
             self._shown.update((path, self._paths.shown(path, series.about.terms)) for path in paths if path)

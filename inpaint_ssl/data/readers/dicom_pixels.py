@@ -38,6 +38,7 @@ _PLUGINS = (
     | dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1), "gdcm")
     | {RLELossless: "pydicom"}
 )
+_LOSSY = (JPEG2000, HTJ2K, JPEGLSNearLossless, JPEGBaseline8Bit, JPEGExtended12Bit)
 _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG and JPEG-LS
 
 
@@ -96,6 +97,8 @@ def _slice(
     dtype: np.dtype,
 ) -> Slice:
     low, high = kept.value_range
+    if kept.syntax in _LOSSY:  # they may overshoot
+        pixels = pixels.clip(low, high)
     if pixels.min() < low or pixels.max() > high:
         raise Damage(
             f"has stored values from {pixels.min()} to {pixels.max()}, but its header says {low} to {high} (BitsStored "

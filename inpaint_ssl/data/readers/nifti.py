@@ -18,6 +18,7 @@ from inpaint_ssl.data.geometry import axis_codes, ras_orientation, reorient
 from inpaint_ssl.data.labels import LabelRules, checked_label
 from inpaint_ssl.data.readers.grid import Grid, orientation_on
 from inpaint_ssl.data.readers.layouts import Layout, relative_to
+from inpaint_ssl.data.readers.quiet import quiet
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
 from inpaint_ssl.errors import InputError
@@ -184,7 +185,8 @@ def read_nifti(path: str) -> Volume:
 
 def _damage_named(path: str, read: Callable[[], _Result]) -> _Result:
     try:
-        return read()
+        with quiet("nibabel.global"):
+            return read()
     except FileNotFoundError:
         raise InputError(f"no such file: {path}; add it or remove the scan from the data set", "unreadable") from None
     except _DAMAGE as error:
