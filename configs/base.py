@@ -65,7 +65,8 @@ def get_config() -> ConfigDict:
     c.data.image_size = (512, 512)  # (height, width) in pixels; slices are padded or cropped about their centre
     c.data.target_spacing_mm = ()  # (row, column) pixel spacing that slices are resampled to; () = as they are
     c.data.channels = "root_sum_of_squares"  # "all" (each channel of the scan) | "root_sum_of_squares" (one channel)
-    c.data.hu_windows = ((400.0, 50.0), (1800.0, 40.0), (500.0, 50.0))  # CT: (width, level) in HU of each channel
+    c.data.hu_windows = ((400.0, 50.0), (1800.0, 40.0), (500.0, 50.0))  # CT: (width, level) in HU of each channel: soft
+    # tissue, bone, custom (paper, section 2.2; the same group's later code has bone at 1800/400)
     c.data.geometry_tolerance_mm = 0.1  # largest distance between the corners of image and label grids
     c.data.use_unlabelled = True  # pretrain on unlabelled scans too
     c.data.prepared = ""  # folder of prepared data sets; "" = the folder "prepared" beside --workdir

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -71,8 +72,14 @@ def read_json(path: Path, what: str) -> Any:
 
     `what` says in the message what the file should have been, for example "splits of a study".
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # a device or pipe may have no end
+        raise InputError(f"{path} is no file (expected: {what}); mend or replace it")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        text = Path(path).read_text(encoding="utf-8-sig")
+        value = json.loads(text)
+        if re.search(r"\\[uU][dD][89a-fA-F]", text):  # half a character, which could not be written again
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except FileNotFoundError:
         raise InputError(f"no such file: {path} (expected: {what})") from None
     except OSError as error:
@@ -85,3 +92,12 @@ def sha256_of(value: Any) -> str:
     """SHA-256 of a JSON-able value, the same for equal content whatever the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

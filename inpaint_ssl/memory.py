@@ -1,11 +1,14 @@
-"""Memory of a compiled step: what it will take, what there is, and the largest batch that fits."""
+"""Memory: what is free, what a compiled step will take, and the largest batch that fits.
+
+jax is imported where it is asked, so that readers of data can ask what is free without it.
+"""
 
 import math
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import psutil
 
 from inpaint_ssl.errors import InputError
@@ -13,6 +16,7 @@ from inpaint_ssl.errors import InputError
 GIB = 1024**3
 # Convolutions on a CPU allocate buffers that XLA does not count: see `experiments.benchmark memory`.
 CPU_SHARE = 2 / 3
+_ALWAYS_THERE = 2**28  # so much is not worth the question
 _UNLIMITED = 2**60  # a cgroup without a limit states a huge number, or "max"
 
 
@@ -37,20 +41,45 @@ def limit_bytes() -> int:
     GPU: what JAX may allocate. CPU: `CPU_SHARE` of the memory that is free on the machine and in the process's control
     group, shared among the devices of the process.
     """
+    import jax
+
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    free = min(psutil.virtual_memory().available, control_group_bytes())
-    return int(free * CPU_SHARE) // jax.local_device_count()
+    return int(free_bytes() * CPU_SHARE) // jax.local_device_count()
 
 
 def capacity_bytes() -> int:
     """As limit_bytes, but of the whole memory, used or not: the same at every start on one machine."""
+    import jax
+
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
     whole = min(psutil.virtual_memory().total, control_group_bytes(free=False))
     return int(whole * CPU_SHARE) // jax.local_device_count()
+
+
+def free_bytes() -> float:
+    """What this process may still allocate: of the machine, its control group and its address space (ulimit -v)."""
+    own = math.inf
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        own = max(limit - psutil.Process().memory_info().vms, 0)
+    return min(psutil.virtual_memory().available, control_group_bytes(), own)
+
+
+def check_free(needed: float, path: str) -> None:
+    """InputError (kind "unreadable") naming a file that takes more bytes of memory to read than are free."""
+    if needed < _ALWAYS_THERE:
+        return
+    free = free_bytes()
+    if needed > free:
+        raise InputError(
+            f"{path} takes about {needed / GIB:.1f} GiB of memory to read, {free / GIB:.1f} GiB are free; its header "
+            "may be damaged: remove the scan, or read it where there is more memory",
+            "unreadable",
+        )
 
 
 def control_group_bytes(

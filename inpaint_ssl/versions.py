@@ -5,7 +5,10 @@ from importlib import metadata
 
 from inpaint_ssl import __version__
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "nibabel")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy"),
+    *("nibabel", "pydicom", "h5py", "tensorflow-datasets"),
+)
 
 
 def versions() -> dict[str, str]:

@@ -38,7 +38,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b'["\\ud800"]', b"[" + b"9" * 5000 + b"]", b"[" * 100_000])
 def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
@@ -46,6 +46,18 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
         read_json(path, "splits")
     with pytest.raises(InputError, match="no such file"):
         read_json(tmp_path / "none.json", "splits")
+
+
+def test_json_may_hold_characters_of_two_halves(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('["\\ud83d\\ude00"]')
+    assert read_json(tmp_path / "a.json", "test") == ["\U0001f600"]
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "."])
+def test_what_is_no_file_is_not_read(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a.json").symlink_to(place)
+    with pytest.raises(InputError, match=r"a\.json is no file \(expected: splits\)"):
+        read_json(tmp_path / "a.json", "splits")
 
 
 def test_sha256_ignores_the_order_of_keys() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from inpaint_ssl.errors import InputError
 from inpaint_ssl.memory import (
     CPU_SHARE,
     check_fits,
+    check_free,
     control_group_bytes,
+    free_bytes,
     largest_batch,
     limit_bytes,
     predicted_peak_bytes,
@@ -111,6 +114,18 @@ def test_control_groups_of_version_1(tmp_path: Path) -> None:
     membership.write_text("4:memory:/not/visible/in/here\n")
     assert control_group_bytes(membership, mounts) == math.inf
     assert control_group_bytes(tmp_path / "no such file", mounts) == math.inf
+
+
+def test_what_a_process_may_use_bounds_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < free_bytes() <= psutil.virtual_memory().total
+    used = psutil.Process().memory_info().vms
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (used + 1000 * MIB, resource.RLIM_INFINITY))
+    assert 900 * MIB < free_bytes() <= 1100 * MIB
+    monkeypatch.setattr("inpaint_ssl.memory.control_group_bytes", lambda: 300 * MIB)
+    assert free_bytes() == 300 * MIB
+    check_free(300 * MIB, "scan.nii")
+    with pytest.raises(InputError, match=r"scan\.nii takes about 1\.0 GiB of memory to read, 0\.3 GiB are free"):
+        check_free(1024 * MIB, "scan.nii")
 
 
 def test_this_machine_has_memory() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from nibabel import orientations
-from scipy import ndimage
 
 SLICE_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
@@ -139,6 +138,8 @@ def resample_slices(slices: np.ndarray, size: tuple[int, int], *, nearest: bool 
             for m, factor, n in zip(size, factors, slices.shape[1:3], strict=True)
         )
         return slices[:, rows[:, None], columns[None, :]]
+    from scipy import ndimage  # here, since most studies do not resample and every process would import it
+
     result = slices.astype(np.float32)
     for axis, (m, factor) in enumerate(zip(size, factors, strict=True), start=1):
         if factor > 1:

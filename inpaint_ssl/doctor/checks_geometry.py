@@ -15,7 +15,7 @@ from inpaint_ssl.doctor.scans import ScanSet, distances
 from inpaint_ssl.errors import InputError
 
 _VARIES = 0.1  # share of the median by which pixel spacing may vary
-_FACTOR = 1.5  # by which an outlier must differ from the median, however alike the others are
+_FACTOR = 2.0  # by which an outlier must differ from the median, however alike the others are
 
 
 def pixel_spacing(scan: ScanSummary, slice_axis: str) -> tuple[float, float]:

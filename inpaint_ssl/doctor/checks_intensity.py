@@ -5,12 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from inpaint_ssl.doctor.findings import Finding, count
-from inpaint_ssl.doctor.inspect import QUANTILES, Hounsfield, ScanSummary
+from inpaint_ssl.doctor.inspect import QUANTILES, Hounsfield
 from inpaint_ssl.doctor.scans import ScanSet, distances
 
 FEWEST, FAR = 8, 6.0  # scans for a comparison, and the robust z beyond which one is unlike the others
 _SOME, _FEW = 0.02, 0.005  # shares of voxels
+_SINGLE = 0.05  # share of the scans up to which another scale is an exception
 _PADDING_HU = -1100.0
+_RANGE = "range"
 _MEDIAN, _NARROW, _WIDE = (QUANTILES.index(q) for q in (0.5, 0.005, 0.995))
 _LOW, _HIGH = (QUANTILES.index(q) for q in (0.05, 0.95))
 
@@ -121,37 +123,36 @@ def _looks_like_ct(found: ScanSet) -> list[Finding]:
 
 def outlier_findings(found: ScanSet, modality: str) -> list[Finding]:
     """Scans whose intensities are far from those of all others, channel by channel; with fewer than 8 scans none."""
-    scans, items = found.scans, []
+    scans = found.scans
     if len(scans) < FEWEST:
         return []
+    strange: dict[str, str] = {}  # scan id -> what is said of it
+    rescaled: dict[str, str] = {}
     for channel in range(max(len(scan.levels) for scan in scans)):
         of_channel = [scan for scan in scans if channel < len(scan.levels)]
         quantiles = np.array([scan.levels[channel].quantiles for scan in of_channel])
-        for feature, (values, floor) in _features(quantiles, modality).items():
-            z = distances(values, floor)
-            for index in np.flatnonzero(z > FAR).tolist():
-                items.append((of_channel[index], channel, feature, quantiles[index], np.median(quantiles, axis=0)))
-    if not items:
-        return []
-    by_scan: dict[str, list[str]] = {}
-    entries: dict[str, ScanSummary] = {}
-    for scan, channel, feature, own, usual in items:
         name = f"channel {channel}: " if len(found.reader.channel_names) > 1 else ""
-        text = f"{name}{feature}: {_levels_text(own)}, usual are {_levels_text(usual)}"
-        texts = by_scan.setdefault(scan.entry.scan_id, [])
-        entries[scan.entry.scan_id] = scan
-        if not any(text.rpartition(": ")[2] in other for other in texts):
-            texts.append(text)
-    scale = "" if modality == "ct" else "; another scale alone is made up for by the z-score of each volume"
-    return [
-        Finding(
-            "warning",
-            "intensity_outlier",
-            f"{count(len(by_scan), 'scan')} with intensities unlike those of all others",
-            f"look whether they are of the same kind of acquisition and were converted alike{scale}",
-            tuple(found.item(entries[scan_id].entry, texts[0]) for scan_id, texts in by_scan.items()),
-        )
-    ]
+        usual = _levels_text(np.median(quantiles, axis=0))
+        for feature, (values, floor) in _features(quantiles, modality).items():
+            target = rescaled if feature == _RANGE else strange
+            for index in np.flatnonzero(distances(values, floor) > FAR).tolist():
+                text = f"{name}{feature}: {_levels_text(quantiles[index])}; usual are {usual}"
+                target.setdefault(of_channel[index].entry.scan_id, text)
+    findings = []
+    # Where many scans are of another scale, that is how the set is; the z-score of each volume makes up for it.
+    if len(rescaled) <= _SINGLE * len(scans):
+        strange = {**rescaled, **strange}
+    else:
+        message = f"intensity scales differ: {count(len(rescaled), 'scan')} far from the usual range"
+        remedy = "none is needed: the z-score of each volume makes up for it"
+        items = tuple(found.item(found.summaries[scan_id].entry, text) for scan_id, text in rescaled.items())
+        findings.append(Finding("info", "intensity_scales", message, remedy, items))
+    if strange:
+        remedy = "look whether they are of the same kind of acquisition and were converted alike"
+        message = f"{count(len(strange), 'scan')} with intensities unlike those of all others"
+        items = tuple(found.item(found.summaries[scan_id].entry, text) for scan_id, text in strange.items())
+        findings.append(Finding("warning", "intensity_outlier", message, remedy, items))
+    return findings
 
 
 def _features(quantiles: np.ndarray, modality: str) -> dict[str, tuple[np.ndarray, float]]:
@@ -161,7 +162,7 @@ def _features(quantiles: np.ndarray, modality: str) -> dict[str, tuple[np.ndarra
         return {"bright end": (quantiles[:, _HIGH], 100.0), "brightest": (quantiles[:, _WIDE], 200.0)}
     spread = np.maximum(quantiles[:, _WIDE] - quantiles[:, _NARROW], 1e-12)
     return {
-        "range": (np.log(spread), 0.1),
+        _RANGE: (np.log(spread), 0.1),
         "median in the range": ((quantiles[:, _MEDIAN] - quantiles[:, _NARROW]) / spread, 0.05),
         "bright end in the range": ((quantiles[:, _HIGH] - quantiles[:, _NARROW]) / spread, 0.05),
     }

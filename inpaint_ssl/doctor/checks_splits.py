@@ -28,7 +28,8 @@ def draw(entries: Sequence[ScanEntry], settings: SplitSettings) -> tuple[Splits 
         return make_splits(entries, settings), findings
     except InputError as error:
         if not findings:
-            findings.append(Finding("error", "splits", str(error), "correct the split, or add labelled scans"))
+            text = _without_folder(str(error), settings.file)
+            findings.append(Finding("error", "splits", text, "correct the split, or add labelled scans"))
         return None, findings
 
 
@@ -37,7 +38,7 @@ def _file_findings(file: str, entries: Sequence[ScanEntry]) -> list[Finding]:
     try:
         values = read_json(Path(file), "lists of subjects")
     except InputError as error:
-        return [Finding("error", "splits", str(error), "correct split.file")]
+        return [Finding("error", "splits", _without_folder(str(error), file), "correct split.file")]
     if not isinstance(values, Mapping):
         return []
     subject_of = {entry.scan_id: entry.subject_id for entry in entries} | {e.subject_id: e.subject_id for e in entries}
@@ -66,6 +67,11 @@ def _file_findings(file: str, entries: Sequence[ScanEntry]) -> list[Finding]:
         remedy = "correct the ids, or data.root; a scan that cannot be listed counts as missing"
         findings.append(Finding("error", "splits", message, remedy, tuple(unknown)))
     return findings
+
+
+def _without_folder(text: str, file: str) -> str:
+    """A message that names the split file alone, not the folders of this machine."""
+    return text.replace(str(Path(file)), Path(file).name) if file else text
 
 
 def _official_findings(entries: Sequence[ScanEntry]) -> list[Finding]:

@@ -13,11 +13,12 @@ from inpaint_ssl.doctor.inspect import Examination, ScanSummary
 from inpaint_ssl.doctor.likeness import GRID, KEPT, descriptors, foreground_window, full_correlation, shifted
 from inpaint_ssl.doctor.scans import PARTS, ScanSet
 
-# Calibrated on real scans (tests/doctor): slices of different people reach 0.83 at full resolution (the crown of the head
-# in coarse CT), 0.60 where several slices along the scan are averaged. A single slice with 10 % noise, gamma 0.6 or 1.6,
-# another size or a shift stays above 0.88, most at JPEG quality 50 too; copies of whole scans survive more than that.
-LIKE, LIKE_ALONG = 0.86, 0.7
-_ROUGH, _CLOSE = 0.9, 0.9  # correlations of descriptions that are looked at more closely, and at full resolution
+# Calibrated on real scans (tests/doctor): slices of different people reach 0.83 at full resolution (the crown of the
+# head in coarse CT), and 0.31 in the mean of five slices along a scan. Copies of a scan with 20 % noise, gamma 0.6 or
+# 1.6, JPEG of quality 30, blur, another size or a shift stay above 0.68 along the scan; a single slice with 10 % noise,
+# gamma or another size above 0.88, at JPEG quality 50 mostly.
+LIKE, LIKE_ALONG = 0.86, 0.55
+_ROUGH, _CLOSE = 0.9, 0.88  # correlations of descriptions that are looked at more closely, and at full resolution
 _ROUGH_KEPT = 12
 LEAST_CONTENT = 0.08  # share of a slice's pixels above the scan's mean; round cross-sections of little else are alike
 _SHIFT = 0.35  # grid pixels that a shift by one pixel must make to be tried

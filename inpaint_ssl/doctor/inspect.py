@@ -58,14 +58,16 @@ class Hounsfield:
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """slice_size: (rows, columns) of displayed slices. constant (S,) bool: slices of one value in some channel.
-    label_slices: label value -> (S,) bool. kept, labelled: labelled pixels inside the images that training sees, and
-    all. coefficients, content (S,), slice_hashes (S,) uint64: of each slice, see likeness; content is the share of its
-    pixels above the scan's mean. sketch: smallest hashes of the distinct values, or () where they are whole numbers.
+    """dtype: of the image. slice_size: (rows, columns) of displayed slices. constant (S,) bool: slices of one value in
+    some channel. label_slices: label value -> (S,) bool. kept, labelled: labelled pixels inside the images that training
+    sees, and all. coefficients, content (S,), slice_hashes (S,) uint64: of each slice, see likeness; content is the
+    share of its pixels above the scan's mean. sketch: smallest hashes of the distinct values, or () where they are whole
+    numbers.
     """
 
     entry: ScanEntry
     record: ScanRecord
+    dtype: np.dtype
     slice_size: tuple[int, int]
     constant: np.ndarray
     levels: tuple[Levels, ...]
@@ -127,6 +129,7 @@ def _summary(scan: Scan, preprocessing: Preprocessing) -> ScanSummary:
     return ScanSummary(
         entry=scan.entry,
         record=describe(scan),
+        dtype=scan.image.dtype,
         slice_size=(rows, columns),
         constant=constant,
         levels=tuple(_levels(scan.image[..., channel]) for channel in range(scan.image.shape[3])),

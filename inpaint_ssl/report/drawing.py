@@ -58,13 +58,23 @@ def file_name(text: str) -> str:
 
 def save(drawing: Drawing, folder: Path) -> Picture:
     """Write <name>.svg and <name>.png (180 dpi) and return the figure for the page."""
-    no_metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    svg, png = io.BytesIO(), io.BytesIO()
-    drawing.figure.savefig(svg, format="svg", metadata=no_metadata)
+    svg, png = _svg(drawing), io.BytesIO()
     drawing.figure.savefig(png, format="png", dpi=180)
-    write_bytes_atomic(folder / f"{drawing.name}.svg", svg.getvalue())
+    write_bytes_atomic(folder / f"{drawing.name}.svg", svg)
     write_bytes_atomic(folder / f"{drawing.name}.png", png.getvalue())
-    return Picture(drawing.name, _inline(svg.getvalue().decode("utf-8"), drawing), drawing.caption)
+    return Picture(drawing.name, _inline(svg.decode("utf-8"), drawing), drawing.caption)
+
+
+def picture(drawing: Drawing) -> Picture:
+    """The figure for the page, without files of its own."""
+    return Picture(drawing.name, _inline(_svg(drawing).decode("utf-8"), drawing), drawing.caption)
+
+
+def _svg(drawing: Drawing) -> bytes:
+    no_metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    svg = io.BytesIO()
+    drawing.figure.savefig(svg, format="svg", metadata=no_metadata)
+    return svg.getvalue()
 
 
 def _inline(svg: str, drawing: Drawing) -> Markup:

@@ -7,7 +7,15 @@ from typing import Any
 
 Mutation = Callable[[random.Random, bytes], bytes]
 
-WORDS = (b"\0" * 4, b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\0\0\x80\x7f", b"\0\0\xc0\x7f", b"\xff\xfe\xff\xff")
+WORDS = (
+    b"\0" * 4,
+    b"\xff" * 4,
+    b"\xff\xff\xff\x7f",
+    b"\0\0\0\x80",
+    b"\0\0\x80\x7f",
+    b"\0\0\xc0\x7f",
+    b"\xff\xfe\xff\xff",
+)
 HEAD = 2500  # bytes in which the headers of most formats lie
 
 
@@ -72,14 +80,18 @@ def noise(rng: random.Random, content: bytes) -> bytes:
 
 
 ANY: tuple[Mutation, ...] = (
-    truncated, truncated, wrong_magic, flipped, flipped, flipped_anywhere, overwritten, overwritten_anywhere, chunk_removed,
+    truncated, truncated, wrong_magic, flipped, flipped, flipped_anywhere, overwritten, overwritten_anywhere,
+    chunk_removed,
     chunk_doubled, chunk_zeroed, appended, noise,
 )  # fmt: skip
 
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 255, 256, 10**9, 2**31, 2**63, 2**64, 10**400, -(10**30), 0.5, -0.0, 1e308, 1e-320, "", " ",
-    ".", "..", "../../..", "../imagesTr", "/etc/hostname", "/dev/zero", "C:\\x", "a\0b", "a\nb", "\ud800", "\u202e", "x" * 300,
-    "x" * 300_000, "nan", "1", "-1", "0", [], {}, [[]], [[], [[]]], {"": ""}, {"0": None}, [None], [0] * 1000, "\x1b[31m",
+    None, True, False, 0, -1, 1, 255, 256, 10**9, 2**31, 2**63, 2**64, 10**400, -(10**30), 0.5, -0.0, 1e308, 1e-320,
+    "", " ",
+    ".", "..", "../../..", "../imagesTr", "/etc/hostname", "/dev/zero", "C:\\x", "a\0b", "a\nb", "\ud800", "\u202e",
+    "x" * 300,
+    "x" * 300_000, "nan", "1", "-1", "0", [], {}, [[]], [[], [[]]], {"": ""}, {"0": None}, [None], [0] * 1000,
+    "\x1b[31m",
     float("nan"), float("inf"), -float("inf"),
 )  # fmt: skip
 
@@ -120,7 +132,8 @@ def json_text_changed(rng: random.Random, content: bytes) -> bytes:
     text = content.decode("utf-8")
     middle = rng.choice([i for i, letter in enumerate(text) if letter in ",:{["] or [0])
     odd = rng.choice((
-        "[" * 100_000, '{"a":' * 100_000, "[" * 900 + "]" * 900, "9" * 5000, "1e999", "NaN", "-Infinity", '"\\ud800"', "//", ",",
+        "[" * 100_000, '{"a":' * 100_000, "[" * 900 + "]" * 900, "9" * 5000, "1e999", "NaN", "-Infinity", '"\\ud800"',
+        "//", ",",
         '"\\u0000"', "\0", "0x10", "'a'", "[[[", '{"a":1,"a":2}',
     ))  # fmt: skip
     doubled = text[:1] + ",".join(part for part in (text[1:-1].strip(), text[1:-1].strip()) if part) + text[-1:]
@@ -140,7 +153,8 @@ def json_text_changed(rng: random.Random, content: bytes) -> bytes:
 JSON: tuple[Mutation, ...] = (json_value_changed,) * 4 + (json_text_changed,)
 
 CELLS = (
-    "", "nan", "inf", "-inf", "1e999", "-1", "0", "1e-320", "١٢", "1,5", "x" * 200_000, '"', "a\nb", "\0", "\ud800", "L", "lr",
+    "", "nan", "inf", "-inf", "1e999", "-1", "0", "1e-320", "١٢", "1,5", "x" * 200_000, '"', "a\nb", "\0", "\ud800",
+    "L", "lr",
     "045Y", "Y", "MTR_001", "1", "../x", "\x1b[31m", "0x10", "1_000", " 20 ", "9" * 400,
 )  # fmt: skip
 

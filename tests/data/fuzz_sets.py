@@ -3,9 +3,8 @@
 import gzip
 import json
 import random
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ import numpy as np
 from dicom_sets import ENHANCED_CT, enhanced, positions, transcoded, volume, write_series
 from dicom_sets import save as save_dicom
 from fuzz_bytes import CSV, JSON, Mutation
-from fuzz_formats import DICOM, HDF5, NIFTI, dicom_deflated_bomb, dicom_huge, hdf5_bomb, nifti_bomb
+from fuzz_dicom import DICOM, dicom_deflated_bomb, dicom_huge
+from fuzz_hdf5 import HDF5, hdf5_bomb
+from fuzz_nifti import NIFTI, nifti_bomb
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from rich.console import Console
 from scipy.ndimage import affine_transform
@@ -40,7 +41,7 @@ from inpaint_ssl.errors import Problems
 
 FOREIGN = "foreign"  # folder of files of every format, to lie under the names of others
 QUIET = Console(quiet=True)
-Special = Callable[[random.Random, Path], list[Path]]
+Special = Callable[[random.Random, Path], None]
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,9 @@ def multi_frame(folder: Path, data: Path) -> None:
     """One enhanced object of several frames, and another that is compressed."""
     plain = enhanced(volume(0), ENHANCED_CT, positions(4), SOPInstanceUID="1.2.3.4")
     save_dicom(plain, folder / "set" / "a" / "multi.dcm")
-    packed = enhanced(volume(1), ENHANCED_CT, positions(4), SOPInstanceUID="1.2.3.5", SeriesInstanceUID="1.2.5", PatientID="B-2")
+    packed = enhanced(
+        volume(1), ENHANCED_CT, positions(4), SOPInstanceUID="1.2.3.5", SeriesInstanceUID="1.2.5", PatientID="B-2"
+    )
     save_dicom(packed, folder / "set" / "b" / "multi.dcm", RLELossless)
 
 
@@ -216,11 +219,7 @@ def with_store(folder: Path, data: Path) -> None:
     msd(folder / "source", data)
     reader = open_dataset(ReaderSettings(root=str(folder / "source" / "set")))
     store = prepare_store(reader, "sagittal", folder / "prepared", QUIET, processes=1)
-    place = store.folder.parent
-    for path in (folder / "source").rglob("*.nii.gz"):  # so that the files are compared once and checked.json is written
-        path.touch()
-    prepare_store(reader, "sagittal", folder / "prepared", QUIET, processes=1)
-    shutil.move(place, folder / "set")
+    shutil.move(store.folder.parent, folder / "set")
 
 
 def use_store(root: Path, rng: random.Random) -> object:
@@ -234,6 +233,23 @@ def use_store(root: Path, rng: random.Random) -> object:
     assert loaded.images.dtype == source.image_dtype and loaded.images.shape == (len(source), *source.image_shape)
     assert all(volume.dtype == np.uint8 for volume in volumes)
     return [scan.scan_id for scan in source.scans]
+
+
+def with_checked(folder: Path, data: Path) -> None:
+    """A folder of prepared data sets that remembers the times of files it has compared."""
+    msd(folder / "source", data)
+    reader = open_dataset(ReaderSettings(root=str(folder / "source" / "set")))
+    prepare_store(reader, "sagittal", folder / "set", QUIET, processes=1)
+    for path in (folder / "source").rglob("*.nii.gz"):
+        path.touch()
+    prepare_store(reader, "sagittal", folder / "set", QUIET, processes=1)
+
+
+def use_checked(root: Path, rng: random.Random) -> object:
+    reader = open_dataset(ReaderSettings(root=str(root.parent / "source" / "set")))
+    store = prepare_store(reader, "sagittal", root, QUIET, processes=1)
+    assert store.folder.name == "1.0.0", "prepared anew"
+    return store.name
 
 
 KINDS: dict[str, Kind] = {
@@ -264,6 +280,7 @@ KINDS: dict[str, Kind] = {
     "skm_tea_csv": Kind(skm_tea, ("all_metadata.csv",), CSV, {"format": "skm_tea"}),
     "splits": Kind(with_splits, ("split*.json",), JSON, use=use_splits),
     "store_json": Kind(with_store, ("1.0.0/*.json",), JSON, use=use_store),
+    "store_checked": Kind(with_checked, ("*/*/checked.json",), JSON, use=use_checked),
     "store_shard": Kind(with_store, ("1.0.0/*.array_record-*",), (), use=use_store),
 }
 
@@ -277,16 +294,3 @@ def build_foreign(folder: Path, data: Path) -> None:
     (folder / "label.nii").write_bytes(gzip.decompress(label.read_bytes()))
     with h5py.File(folder / "file.h5", "w") as file:
         file["echo1"] = np.arange(120.0)
-
-
-def files_of(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*") if path.is_file())
-
-
-def names_of(root: Path, hashed: Callable[[str], str]) -> Iterator[str]:
-    """What a message may call the data set, a file or folder of it, or a scan."""
-    yield str(root)
-    for path in root.rglob("*"):
-        yield path.name
-        yield re.sub(r"(_0000)?\.(nii\.gz|nii|h5|dcm)$", "", path.name)
-        yield hashed(path.name)

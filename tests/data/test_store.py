@@ -167,6 +167,28 @@ def test_a_scan_that_cannot_be_read_leaves_nothing(tmp_path: Path, sources: list
     assert len(prepare(SmallReader(sources), "axial", tmp_path / "prepared", QUIET, 2).records) == 20
 
 
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path, sources: list[str]) -> None:
+    """A limit on the size of files does what a full disk does: the writer cannot write."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "from store_readers import SmallReader; from inpaint_ssl.data.store.shards import Job, Shard, write_shard\n"
+        "import numpy as np; from pathlib import Path; from inpaint_ssl.errors import InputError\n"
+        f"reader = SmallReader({sources!r}, shape=(64, 64, 20)); path = Path({str(tmp_path)!r}, 'version', 'shard')\n"
+        "path.parent.mkdir()\n"
+        "try: write_shard(Job(reader, 'axial', np.dtype(np.int16)), Shard(0, path, reader.entries))\n"
+        "except InputError as error: print(error)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert f"{tmp_path} cannot be written (write() failed: File too large" in done.stdout, done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, sources: list[str]) -> None:
+    (tmp_path / "file").touch()
+    assert "give one by data.prepared" in message(prepare, SmallReader(sources), "axial", tmp_path / "file", QUIET)
+
+
 def test_a_scan_that_ends_the_process_is_named(tmp_path: Path, sources: list[str]) -> None:
     reader = SmallReader(sources, {"scan_0009": "dies"})
     text = message(prepare, reader, "axial", tmp_path / "prepared", QUIET, 2)
@@ -221,6 +243,31 @@ def test_a_damaged_version_is_named(tmp_path: Path, sources: list[str]) -> None:
     for broken in ({**metadata, "format": 0}, {k: v for k, v in metadata.items() if k != "scans"}, []):
         (store.folder / "metadata.json").write_text(json.dumps(broken))
         assert str(store.folder) in message(PreparedStore.open, store.folder)
+
+
+def test_a_description_that_was_changed_is_named(tmp_path: Path, sources: list[str]) -> None:
+    store = prepare(SmallReader(sources[:3]), "axial", tmp_path / "prepared", QUIET)
+    for name in ("features.json", "dataset_info.json"):
+        path = store.folder / name
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"1", b"2", 1))
+        assert f"{path} is not as it was written" in message(PreparedStore.open, store.folder)
+        path.write_bytes(content)
+    metadata = json.loads((store.folder / "metadata.json").read_text())
+    metadata["scans"][1]["shape"][2] += 1
+    (store.folder / "metadata.json").write_text(json.dumps(metadata))
+    assert "its SHA-256 is another" in message(PreparedStore.open, store.folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"1.0.0": 3}', '{"1.0.0": [1]}', '{"1.0.0": [null, {}, "x"]}'])
+def test_damaged_times_of_files_are_passed_over(tmp_path: Path, sources: list[str], content: str) -> None:
+    folder = tmp_path / "prepared"
+    store = prepare(SmallReader(sources[:3]), "axial", folder, QUIET)
+    (store.folder.parent / "checked.json").write_text(content)
+    os.utime(sources[1], ns=(1, 1))
+    assert prepare(SmallReader(sources[:3]), "axial", folder, QUIET).folder == store.folder
+    times = json.loads((store.folder.parent / "checked.json").read_text())["1.0.0"]
+    assert times[1] == [1]
 
 
 def test_types_and_names() -> None:

@@ -18,7 +18,7 @@ from inpaint_ssl.data.readers.layouts import (
 )
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import ScanEntry
-from inpaint_ssl.errors import InputError, Problems
+from inpaint_ssl.errors import InputError, Problems, one_line
 from inpaint_ssl.files import read_json
 
 UNLABELLED_FOLDERS = ("imagesUl", "imagesTs")
@@ -124,7 +124,7 @@ def _layout(
         notes.append(f"dataset.json says numTraining {said}, the folder holds {labelled} labelled scans")
     name = about.values.get("name")
     name = name if isinstance(name, str) and name.strip() else folder.resolve().name
-    return Layout(folder, name, about.channels, about.labels, about.rules, found, tuple(notes))
+    return Layout(folder, one_line(name), about.channels, about.labels, about.rules, found, tuple(notes))
 
 
 def _listing(message: str) -> InputError:
@@ -163,7 +163,7 @@ def _read(folder: Path) -> dict[str, Any]:
 def _channel_names(path: Path, description: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
     channels = next((description[key] for key in keys if key in description), None)
     if isinstance(channels, Mapping) and channels and set(channels) == {str(i) for i in range(len(channels))}:
-        return tuple(str(channels[str(i)]) for i in range(len(channels)))
+        return tuple(one_line(str(channels[str(i)])) for i in range(len(channels)))
     raise InputError(f"{path}: key '{keys[0]}' is {channels!r}; expected the name of every channel like {{'0': 'MRI'}}")
 
 
@@ -180,6 +180,7 @@ def _labels(
     for key, value in given.items():
         name, region = (value, key) if isinstance(value, str) and not _is_whole(value) else (key, value)
         values = list(region) if isinstance(region, list) else [region]
+        name = one_line(name)
         if name in by_name:
             raise InputError(f"{path}: two entries of 'labels' are named {name!r}; give each its own name")
         if not values or not all(_is_whole(v) and 0 <= int(v) <= 255 for v in values):

@@ -18,7 +18,11 @@ from inpaint_ssl.data.readers.grid import Grid
 from inpaint_ssl.data.readers.nifti import checked_image, read_label, scan_of
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
-from inpaint_ssl.errors import InputError, Problems
+from inpaint_ssl.errors import InputError, Problems, one_line
+from inpaint_ssl.memory import check_free
+
+_COPIES = 2  # of a volume that are in memory at once while it is read ...
+_BYTES_OF_PIXEL = 64  # ... and what the slice takes that is being unpacked
 
 
 def open_dicom(root: Path, settings: ReaderSettings, problems: Problems, use_labels: bool = True) -> "DicomDataset":
@@ -83,6 +87,8 @@ class DicomDataset(ScanReader):
         orientation = ras_orientation(plan.affine)
         target, flips = orientation[:, 0].astype(int), orientation[:, 1].astype(int)
         n_channels = len(self.channel_names)
+        columns, rows, slices = plan.shape
+        check_free(rows * columns * (_COPIES * slices * n_channels * plan.dtype.itemsize + _BYTES_OF_PIXEL), plan.shown)
         image = np.empty([plan.shape[axis] for axis in np.argsort(target)] + [n_channels], plan.dtype)
         as_stored = image.transpose(*target, 3)[tuple(slice(None, None, flip) for flip in flips)]
         padding: dict[tuple[int, int], np.ndarray] = {}
@@ -110,7 +116,7 @@ class DicomDataset(ScanReader):
         try:
             return read_label(path, grid, self._listing.rules, self._tolerance_mm)
         except InputError as error:
-            raise InputError(str(error).replace(path, self.shown_path(path)), error.kind) from None
+            raise InputError(str(error).replace(one_line(path), self.shown_path(path)), error.kind) from None
 
 
 def _fill_padding(volume: np.ndarray, padding: Mapping[tuple[int, int], np.ndarray]) -> None:

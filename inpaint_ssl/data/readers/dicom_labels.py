@@ -10,7 +10,7 @@ import numpy as np
 from inpaint_ssl.data.readers.dicom_files import Series
 from inpaint_ssl.data.readers.layouts import ENDINGS, is_file, without_ending
 from inpaint_ssl.data.readers.nifti import read_nifti
-from inpaint_ssl.errors import InputError
+from inpaint_ssl.errors import InputError, one_line
 
 _SUFFIXES = ("_labels", "_label", "_seg", "_mask")
 _VALUES_NAMED = 40
@@ -93,7 +93,7 @@ def undeclared_error(path: str, shown: str) -> InputError:
     try:
         data = read_nifti(path).data
     except InputError as error:
-        return InputError(str(error).replace(path, shown), error.kind)
+        return InputError(str(error).replace(one_line(path), shown), error.kind)
     values = [int(value) for value in np.unique(np.rint(data[np.isfinite(data)])) if value]
     example = ", ".join(f"'name{value}={value}'" for value in values[:2])
     several = f" and {len(values) - _VALUES_NAMED} more" if len(values) > _VALUES_NAMED else ""

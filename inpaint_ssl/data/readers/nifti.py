@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
 
@@ -22,6 +23,7 @@ from inpaint_ssl.data.readers.quiet import quiet
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
 from inpaint_ssl.errors import InputError
+from inpaint_ssl.memory import check_free
 
 # What nibabel, gzip and NumPy raise on damaged files; EOFError: cut short; OverflowError: senseless header numbers.
 _DAMAGE = (
@@ -31,6 +33,8 @@ _DAMAGE = (
 # Deflate cannot pack more than 1032 bytes into one, so a header that claims more than that lies.
 _LARGEST_PACKING = 1032
 _LARGEST_BYTES = 2**36
+_LARGEST_OFFSET = 2**26  # bytes of header and extensions
+_COPIES = 3  # of a volume that are in memory at once while it is read
 _SMALLEST_MM, _LARGEST_MM = 1e-3, 1e3  # of a voxel
 _Result = TypeVar("_Result")
 
@@ -187,6 +191,8 @@ def _damage_named(path: str, read: Callable[[], _Result]) -> _Result:
     try:
         with quiet("nibabel.global"):
             return read()
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"no such file: {path}; add it or remove the scan from the data set", "unreadable") from None
     except _DAMAGE as error:
@@ -196,10 +202,11 @@ def _damage_named(path: str, read: Callable[[], _Result]) -> _Result:
 
 
 def _open_header(path: str) -> Any:
-    """Open a NIfTI file; ValueError when its header asks for another size than the file has, before memory is taken."""
-    image: Any = nib.load(path)
-    if not isinstance(image, nib.Nifti1Image):
-        raise ValueError(f"{type(image).__name__} instead of a NIfTI file")
+    """A NIfTI image without its voxels, from the start of the file; no memory is taken for sizes that cannot be.
+
+    ValueError when the header asks for more or less than the file has, InputError for more than memory has.
+    """
+    image: Any = _from_start(path)
     shape, dtype = image.shape, image.get_data_dtype()
     if len(shape) < 2 or min(shape) < 1 or sum(n > 1 for n in shape[3:]) > 1:
         raise ValueError(f"shape {shape}, expected two or three axes and at most one more for channels")
@@ -210,7 +217,22 @@ def _open_header(path: str) -> Any:
         raise ValueError(f"the header asks for {needed} bytes of volume of shape {shape}, the file has {size} bytes")
     if not path.endswith(".gz"):
         _refuse_more(image, size - needed)
+    check_free(_COPIES * max(needed, _scaled_dtype(image).itemsize * math.prod(shape)), path)
     return image
+
+
+def _from_start(path: str) -> Any:
+    """Header and extensions. These could unpack to gigabytes, so nibabel gets no more than what is read here."""
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
+        start = stream.read(Nifti2Header.template_dtype.itemsize)
+        for kind in (nib.Nifti1Image, nib.Nifti2Image):
+            header = kind.header_class
+            if header.may_contain_header(start):
+                offset = float(header(start[: header.template_dtype.itemsize], check=False)["vox_offset"])
+                if not 0 <= offset <= _LARGEST_OFFSET:
+                    raise ValueError(f"the header says that voxels begin at byte {offset:g}")
+                return kind.from_bytes(start + stream.read(max(0, int(offset) - len(start))))
+    raise ValueError("it has no header of a NIfTI file")
 
 
 def _refuse_more(image: Any, more: int) -> None:
@@ -226,7 +248,7 @@ def _needed_bytes(image: Any) -> int:
 def _with_content(path: str, image: Any) -> Any:
     """The image with its voxels in memory; a compressed file's checksum is compared."""
     if not path.endswith(".gz"):
-        return image
+        return type(image).from_filename(path)
     with gzip.open(path) as stream:
         content = stream.read(_needed_bytes(image))
         _refuse_more(image, len(stream.read(len(content))))  # at the end of the file gzip compares its checksum

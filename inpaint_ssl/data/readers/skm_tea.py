@@ -7,6 +7,7 @@
 A file states no geometry of its own: its axes are those of "orientation" in the JSON file, which differs between scans.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from inpaint_ssl.data.geometry import ras_orientation, reorient
 from inpaint_ssl.data.labels import LabelRules, checked_label, parse_label_map
 from inpaint_ssl.data.readers.grid import Grid
 from inpaint_ssl.data.readers.hdf5 import find, find_array, find_number, open_hdf5, slabs
-from inpaint_ssl.data.readers.layouts import relative_to
+from inpaint_ssl.data.readers.layouts import is_file, relative_to
 from inpaint_ssl.data.readers.nifti import checked_image, scan_of
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.readers.skm_tea_tables import ANNOTATIONS, METADATA, ListedScan, read_annotations, read_metadata
 from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
 from inpaint_ssl.errors import InputError, Problems
+from inpaint_ssl.memory import check_free
 
 IMAGES = "image_files"
 ECHOES = ("echo1", "echo2")
@@ -38,6 +40,7 @@ LABELS: Mapping[str, int | tuple[int, ...]] = {
 }
 # A stored mean that is off by more than this share is that of other pixels; sums in float32 are off by far less.
 STATS_TOLERANCE = 0.05
+_COPIES = 2  # of both echoes that are in memory at once while a scan is read
 
 
 class SkmTeaDataset(ScanReader):
@@ -95,7 +98,9 @@ class SkmTeaDataset(ScanReader):
         grid = Grid(record.shape, record.affine(), path)
         with open_hdf5(path) as file:
             echoes = _echoes(file, path, record)
-            image, stored = _empty_ras(grid, (len(ECHOES),), _image_dtype(echoes))
+            dtype = _image_dtype(echoes)
+            check_free(_COPIES * len(ECHOES) * math.prod(grid.shape) * dtype.itemsize, path)
+            image, stored = _empty_ras(grid, (len(ECHOES),), dtype)
             for channel, echo in enumerate(echoes):
                 # What float32 cannot hold becomes infinite and is refused below.
                 with np.errstate(over="ignore"):
@@ -131,7 +136,7 @@ def open_skm_tea(root: Path, settings: ReaderSettings, problems: Problems) -> Sk
         )
     records, notes = read_annotations(release, problems)
     paths = {record.scan_id: release / IMAGES / record.file_name for record in records}
-    there = [record for record in records if paths[record.scan_id].is_file()]
+    there = [record for record in records if is_file(paths[record.scan_id])]
     if not there:
         raise InputError(
             f"{release / IMAGES} has none of the {len(records)} scans that {ANNOTATIONS} lists; complete the download",

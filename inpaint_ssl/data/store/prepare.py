@@ -1,10 +1,12 @@
 """Preparing a data set: found again when nothing has changed, else written as a new version, whole or not at all."""
 
+import contextlib
 import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from rich.console import Console
@@ -25,9 +27,9 @@ from inpaint_ssl.data.store.layout import (
     versions,
 )
 from inpaint_ssl.data.store.read import METADATA, PreparedStore
-from inpaint_ssl.data.store.shards import Job, Shard, Written, divided, file_sha256, write_shards
+from inpaint_ssl.data.store.shards import Job, Shard, Written, divided, write_shards
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.files import read_json, write_json_atomic
+from inpaint_ssl.files import file_sha256, read_json, sha256_of, write_json_atomic
 from inpaint_ssl.progress import StageProgress
 
 CHECKED = "checked.json"
@@ -44,7 +46,12 @@ def prepare_store(
     if not reader.entries:
         raise InputError(f"no scans in data set {reader.name}; check data.root")
     place = settings_folder(folder, reader, slice_axis)
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: no folder for prepared data can be made there ({error.strerror}); give one by data.prepared"
+        ) from None
     with FileLock(place / ".lock"):
         for left in place.glob(f"{INCOMPLETE}*"):  # of a preparation that was killed
             shutil.rmtree(left, ignore_errors=True)
@@ -122,9 +129,10 @@ def _describe(folder: Path, version: str, job: Job, slug: str, shards: list[Writ
         "labels": {name: list(v) if isinstance(v, tuple) else v for name, v in job.reader.labels.items()},
         "dtype": job.dtype.name,
         "files": {path.name: path.stat().st_size for path in sorted(folder.glob("*.array_record-*"))},
+        "descriptions": {path.name: file_sha256(str(path)) for path in sorted(folder.glob("*.json"))},
         "scans": [record.to_dict() for shard in shards for record in shard.records],
     }
-    write_json_atomic(folder / METADATA, metadata)
+    write_json_atomic(folder / METADATA, {**metadata, "sha256": sha256_of(metadata)})
 
 
 def _is_of(store: PreparedStore, reader: ScanReader, place: Path) -> bool:
@@ -136,8 +144,10 @@ def _is_of(store: PreparedStore, reader: ScanReader, place: Path) -> bool:
     if [record.scan_id for record in store.records] != [entry.scan_id for entry in reader.entries]:
         return False
     path = place / CHECKED
-    times: dict[str, list[list[int]]] = read_json(path, "times of checked files") if path.exists() else {}
+    times = _times(path)
     known = times.get(store.folder.name)
+    if not isinstance(known, list) or len(known) != len(store.records):
+        known = [None] * len(store.records)
     found: list[list[int]] = []
     to_compare: list[tuple[str, str]] = []
     for number, (record, entry) in enumerate(zip(store.records, reader.entries, strict=True)):
@@ -149,14 +159,26 @@ def _is_of(store: PreparedStore, reader: ScanReader, place: Path) -> bool:
             return False
         here = [stat.st_mtime_ns for stat in stats]
         found.append(here)
-        if here not in ([source.mtime_ns for source in record.sources], known[number] if known else None):
+        if here not in ([source.mtime_ns for source in record.sources], known[number]):
             to_compare += zip(files, (source.sha256 for source in record.sources), strict=True)
     with ThreadPoolExecutor() as pool:
         if not all(pool.map(lambda pair: file_sha256(pair[0]) == pair[1], to_compare)):
             return False
     if to_compare:
-        write_json_atomic(path, {**times, store.folder.name: found})
+        with contextlib.suppress(OSError):  # where nothing can be written, files are compared at every start
+            write_json_atomic(path, {**times, store.folder.name: found})
     return True
+
+
+def _times(path: Path) -> dict[str, Any]:
+    """checked.json: version -> modification times of the sources of each scan. Without it, or when it is damaged, files
+    are compared once more.
+    """
+    try:
+        values = read_json(path, "times of checked files")
+    except InputError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _same_entry(record: ScanRecord, subject_id: str, has_label: bool, split: str) -> bool:

@@ -25,7 +25,7 @@ from inpaint_ssl.data.source import (
 )
 from inpaint_ssl.data.store.layout import FORMAT, SPLIT
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.files import read_json
+from inpaint_ssl.files import file_sha256, read_json, sha256_of
 
 METADATA = "metadata.json"
 _REMEDY = "delete this folder to have it prepared anew"
@@ -51,12 +51,17 @@ class PreparedStore:
         try:
             if metadata["format"] != FORMAT:
                 raise InputError(f"{folder} was prepared in format {metadata['format']}, expected {FORMAT}; {_REMEDY}")
+            if metadata["sha256"] != sha256_of({key: value for key, value in metadata.items() if key != "sha256"}):
+                raise ValueError("its SHA-256 is another")
+            for name, sha256 in metadata["descriptions"].items():
+                if not (folder / name).is_file() or file_sha256(folder / name) != sha256:
+                    raise InputError(f"{folder / name} is not as it was written; {_REMEDY}")
             for name, size in metadata["files"].items():
                 found = (folder / name).stat().st_size if (folder / name).is_file() else "no file"
                 if found != size:
                     raise InputError(f"{folder / name} has {found} bytes, expected {size}; {_REMEDY}")
             return cls(folder, metadata)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             reason = f"{type(error).__name__}: {error}"

@@ -1,7 +1,6 @@
 """Reading scans in parallel processes, each of which writes the shards it is given."""
 
 import contextlib
-import hashlib
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -17,10 +16,10 @@ from inpaint_ssl.data.record import ScanRecord, SourceFile, describe
 from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
 from inpaint_ssl.data.store.layout import features
 from inpaint_ssl.errors import InputError
+from inpaint_ssl.files import file_sha256
 
 SCANS_PER_SHARD = 8
 BYTES_PER_SHARD = 2**28  # of source files; a shard ends with the scan that passes it
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,13 @@ def write_shard(job: Job, shard: Shard) -> Written:
                 n_bytes += len(content)
                 writer.write(content)
             records.append(replace(record, sources=source_files(job.reader, entry)))
-    finally:
         writer.close()
+    except RuntimeError as error:  # as the writer says that the disk is full
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{shard.path.parent.parent} cannot be written ({reason}); make room there, or give another folder by "
+            "data.prepared"
+        ) from None
     return Written(shard.number, tuple(records), n_bytes)
 
 
@@ -176,12 +180,3 @@ def source_files(reader: ScanReader, entry: ScanEntry) -> tuple[SourceFile, ...]
         stat = os.stat(path)
         found.append(SourceFile(reader.shown_path(path), stat.st_size, stat.st_mtime_ns, file_sha256(path)))
     return tuple(found)
-
-
-def file_sha256(path: str) -> str:
-    """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

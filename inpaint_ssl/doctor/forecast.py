@@ -1,0 +1,208 @@
+"""What training will take: memory and time, from a measured step. Imports jax."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from inpaint_ssl.batches import passes_per_epoch
+from inpaint_ssl.corruption import CORRUPTORS, Corruptor, PatchSpec, corrupt_from_bank, make_mask_bank
+from inpaint_ssl.memory import capacity_bytes, largest_batch, limit_bytes, predicted_peak_bytes
+from inpaint_ssl.models import UNet
+from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
+from inpaint_ssl.rng import stream_key
+from inpaint_ssl.steps import inpainting_loss, make_train_step, segmentation_loss
+from inpaint_ssl.study.cells import ARMS
+from inpaint_ssl.study.phases import compute_dtype
+from inpaint_ssl.training import last_step
+from inpaint_ssl.types import Batch, TrainState
+
+_MOST_STEPS, _MOST_SECONDS = 5, 15.0  # of the measurement, after a first step
+_VALIDATION = 1 / 3  # of a training step's time takes a slice in validation: the forward pass alone
+
+
+@dataclass(frozen=True)
+class Slices:
+    """What a study would train on: slices of pretraining, of both validation sets (one), and per label fraction.
+
+    channels: of the network's input; classes: number of them. stored_bytes: of a slice's image and label on the device.
+    """
+
+    pretraining: int
+    validation: int
+    finetuning: Mapping[float, int]
+    channels: int
+    classes: int
+    resident: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class PhaseForecast:
+    """steps: of one run at each label fraction (of pretraining under 0.0). step_seconds: measured, None when the step
+    does not fit into memory. peak_bytes: predicted. seconds: of all runs of the phase, their validation included.
+    """
+
+    phase: str
+    batch_size: int
+    steps: Mapping[float, int]
+    runs: int
+    step_seconds: float | None
+    compile_seconds: float
+    peak_bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """device: in words. limit_bytes: what a step may take; resident_bytes of allowed_bytes: training slices."""
+
+    device: str
+    limit_bytes: int
+    resident_bytes: int
+    allowed_bytes: int
+    phases: tuple[PhaseForecast, ...]
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether all slices stay on the device."""
+        return self.resident_bytes <= self.allowed_bytes
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the whole study, without evaluation; None when a step does not fit."""
+        parts = [phase.seconds for phase in self.phases]
+        return None if None in parts else sum(part for part in parts if part is not None)
+
+
+def make_forecast(config: ConfigDict, slices: Slices) -> Forecast:
+    """Compile and time a training step of each phase that the study would run."""
+    limit = limit_bytes()
+    names = [] if config.transfer.pretrained_study else ["pretrain"]
+    phases = tuple(_phase(config, name, slices, limit) for name in (*names, "finetune"))
+    device = jax.local_devices()[0]
+    kind = f"{jax.local_device_count()} x {device.device_kind}" if jax.local_device_count() > 1 else device.device_kind
+    allowed = int(config.data.device_memory_fraction * capacity_bytes())
+    return Forecast(kind, limit, slices.resident * slices.stored_bytes, allowed, phases)
+
+
+def _phase(config: ConfigDict, phase: str, slices: Slices, limit: int) -> PhaseForecast:
+    section = config[phase]
+    counts = {0.0: slices.pretraining} if phase == "pretrain" else dict(slices.finetuning)
+    runs = len(config.seeds) * (1 if phase == "pretrain" else len(ARMS))
+    peak, compile_seconds, step_seconds = measure_step(config, phase, slices, limit)
+    steps = {fraction: steps_of(section, n) for fraction, n in counts.items()}
+    result = PhaseForecast(phase, section.batch_size, steps, runs, step_seconds, compile_seconds, peak, None)
+    if step_seconds is None:
+        return result
+    seconds = sum(
+        steps[fraction] * step_seconds
+        + validations_of(section, n) * validation_seconds(step_seconds, section.batch_size, slices.validation)
+        for fraction, n in counts.items()
+    )
+    return replace(result, seconds=compile_seconds + runs * seconds)
+
+
+def steps_per_epoch(section: ConfigDict, n_slices: int) -> int:
+    """As training counts them."""
+    passes = passes_per_epoch(n_slices, section.batch_size, section.min_steps_per_epoch)
+    return math.ceil(n_slices * passes / section.batch_size)
+
+
+def steps_of(section: ConfigDict, n_slices: int) -> int:
+    """The most steps that a run of a phase takes; early stopping may end it sooner."""
+    return last_step(steps_per_epoch(section, n_slices), section.max_epochs, section.max_steps)[0]
+
+
+def validations_of(section: ConfigDict, n_slices: int) -> int:
+    """How often a run validates."""
+    every = section.validate_every_steps or steps_per_epoch(section, n_slices)
+    return math.ceil(steps_of(section, n_slices) / every)
+
+
+def validation_seconds(step_seconds: float, batch_size: int, n_slices: int) -> float:
+    """Estimated from a training step's time for each of its slices."""
+    return _VALIDATION * step_seconds / batch_size * n_slices
+
+
+def measure_step(config: ConfigDict, phase: str, slices: Slices, limit: int) -> tuple[int, float, float | None]:
+    """(predicted peak bytes, seconds to compile, median seconds of a step on random images).
+
+    A step that would take more than `limit` bytes is not run: None in place of its time.
+    """
+    began = time.monotonic()
+    compiled, start, shape = _compiled(config, phase, slices, config[phase].batch_size)
+    compile_seconds = time.monotonic() - began
+    peak = predicted_peak_bytes(compiled)
+    if peak > limit:
+        return peak, compile_seconds, None
+    key = stream_key(0, "doctor")
+    batch = _batch(shape)._replace(images=jax.random.normal(key, shape))
+    state, _ = jax.block_until_ready(compiled(jax.jit(start)(key), batch, key))
+    first = time.monotonic()
+    samples: list[float] = []
+    while not samples or (len(samples) < _MOST_STEPS and time.monotonic() - first < _MOST_SECONDS):
+        began = time.monotonic()
+        state, _ = jax.block_until_ready(compiled(state, batch, key))
+        samples.append(time.monotonic() - began)
+    return peak, compile_seconds, float(np.median(samples))
+
+
+def fitting_batch(config: ConfigDict, phase: str, slices: Slices, limit: int) -> int:
+    """The largest batch size, up to the set one, whose step fits into `limit` bytes; 0 when none does."""
+
+    def predict(size: int) -> int:
+        return predicted_peak_bytes(_compiled(config, phase, slices, size)[0])
+
+    return largest_batch(predict, config[phase].batch_size, limit)
+
+
+def _compiled(config: ConfigDict, phase: str, slices: Slices, size: int) -> tuple[Any, Any, tuple[int, int, int, int]]:
+    """(compiled step for batches of `size`, function from a key to its first state, shape of the images)."""
+    step, start = _step(config, phase, slices)
+    shape = (size, *config.data.image_size, slices.channels)
+    key = stream_key(0, "doctor")
+    batch = jax.eval_shape(lambda: _batch(shape))
+    return step.lower(jax.eval_shape(start, key), batch, key).compile(), start, shape
+
+
+def _batch(shape: tuple[int, int, int, int]) -> Batch:
+    n = shape[0]
+    ids, real = jnp.arange(n, dtype=jnp.uint32), jnp.ones(n, bool)
+    return Batch(jnp.zeros(shape), jnp.zeros(shape[:3], jnp.uint8), ids, real)
+
+
+def _step(config: ConfigDict, phase: str, slices: Slices) -> tuple[Any, Any]:
+    """(jitted step, function from a key to its first state)."""
+    settings = OptimSettings(**{name: config[phase][name] for name in OptimSettings.__dataclass_fields__})
+    optimizer = make_optimizer(settings, make_schedule(settings, steps_per_epoch=1000))
+    shared = (config.model.groups, compute_dtype(config.model.dtype), config.model.conv_gradients)
+    if phase == "pretrain":
+        model = UNet(config.model.filters, slices.channels, "inpainting", *shared)
+        loss = inpainting_loss(model, _corruptor(config))
+    else:
+        model = UNet(config.model.filters, slices.classes, "segmentation", *shared)
+        membership = np.arange(256)[:, None] == np.arange(1, slices.classes + 1)
+        loss = segmentation_loss(model, membership, config.finetune.dice_epsilon)
+
+    def start(key: jax.Array) -> TrainState:
+        params = model.init(key, jnp.zeros((1, *config.data.image_size, slices.channels)))["params"]
+        return TrainState(params=params, opt_state=optimizer.init(params), step=jnp.zeros((), jnp.int32))
+
+    return jax.jit(make_train_step(loss, optimizer), donate_argnums=0), start
+
+
+def _corruptor(config: ConfigDict) -> Corruptor:
+    settings = config.corruption
+    spec = PatchSpec(settings.patch_size, settings.sampling, settings.area_fraction)
+    if settings.masks == "fresh":
+        return lambda key, image: CORRUPTORS[settings.task](key, image, spec)
+    key = stream_key(settings.bank_seed, "mask_bank")
+    bank = make_mask_bank(key, config.data.image_size, spec, settings.task, settings.bank_size)
+    return lambda key, image: corrupt_from_bank(key, image, bank=bank, pair_anew=settings.bank_pairs == "anew")
