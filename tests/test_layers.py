@@ -22,6 +22,7 @@ LAYERS = (
     ("training",),
     ("report",),
     ("study",),
+    ("doctor",),
 )
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 FOR_ALL = {"errors", "files"}  # may be imported from the bottom layer too

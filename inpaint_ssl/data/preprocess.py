@@ -107,7 +107,13 @@ class Preprocessing:
                 )
             whole = np.rint(one.mean)
             columns.append((whole, one.mean - whole, 1 / one.std, (one.min - one.mean) / one.std))
-        return np.array(columns, np.float64).T.astype(np.float32)
+        with np.errstate(over="ignore"):
+            found = np.array(columns, np.float64).T.astype(np.float32)
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"scan {record.scan_id}: its values are too large or vary too little to be z-scored; remove the scan"
+            )
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able copy for manifest.json."""

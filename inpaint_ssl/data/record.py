@@ -107,7 +107,7 @@ def describe(scan: Scan, sources: Sequence[SourceFile] = ()) -> ScanRecord:
     counts: dict[int, int] = {}
     box: tuple[tuple[int, int], ...] = ()
     if label is not None:
-        counted = np.bincount(label.ravel(), minlength=256)
+        counted = np.sum([np.bincount(slab.ravel(), minlength=256) for slab in label], axis=0)  # bounds memory
         counts = {int(value): int(counted[value]) for value in np.flatnonzero(counted) if value}
     if counts and label is not None:
         used = [np.flatnonzero((label > 0).any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]

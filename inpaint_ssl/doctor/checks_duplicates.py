@@ -31,7 +31,7 @@ def scan_findings(found: ScanSet) -> list[Finding]:
          "remove the copies, or give all copies one subject (data.subject_pattern, split.file)"),
         ("left_out", "warning", "of validation or test scans among the unlabelled ones",
          "remove them; training leaves these unlabelled scans out of pretraining"),
-        ("twice", "warning", "inside one part of the data",
+        ("twice", "warning", "that no split separates",
          "remove the copies: they count twice, and other splits would separate them"),
     ):  # fmt: skip
         if by_kind[kind]:

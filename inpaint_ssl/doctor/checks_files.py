@@ -30,6 +30,13 @@ _MESSAGES = {
 _LISTING = "complete or rename the files, or remove them from the data set"
 
 
+def unlisted_findings(problems: Sequence[InputError], root: str) -> list[Finding]:
+    """Why the data set cannot be listed at all."""
+    items = tuple(Item(relative(str(problem), root)) for problem in problems)
+    remedy = "see what is said of each; nothing else could be looked at"
+    return [Finding("error", "listing", "the data set cannot be listed", remedy, items)]
+
+
 def listing_findings(problems: Sequence[InputError], notes: Sequence[str], root: str) -> list[Finding]:
     """What the reader found while it listed the scans."""
     findings = []
@@ -61,6 +68,8 @@ def _item(found: ScanSet, entry: ScanEntry, trouble: Trouble) -> Item:
     of_label = trouble.kind == "labels"
     path = found.path(entry, of_label)
     detail = detail.removeprefix(path).lstrip(": ")
+    if trouble.kind in _MESSAGES:
+        detail = detail.rpartition("; ")[0] or detail  # what to do is said once for all
     if trouble.detail:
         detail += f" ({trouble.detail})"
     return Item(path, detail, tuple((entry.scan_id, index) for index in trouble.slices[:2] or (MIDDLE,)))
@@ -73,24 +82,23 @@ def trouble_of(failed: Failed) -> Trouble:
 
 def _remap(concerned: Sequence[tuple[ScanEntry, Trouble]], found: ScanSet) -> str:
     """A data.label_map for all refused label files, where one suggests itself."""
-    values = {value for _, trouble in concerned for value in trouble.values}
-    for scan in found.labelled:
-        values |= set(scan.record.label_voxels)
     declared = {0}
     for region in found.reader.labels.values():
         declared |= {region} if isinstance(region, int) else set(region)
-    strange, unused = sorted(values - declared), sorted(declared - values - {0})
+    proposed: dict[int, set[int]] = {}
+    for _, trouble in concerned:
+        strange, unused = sorted(set(trouble.values) - declared), sorted(declared - set(trouble.values) - {0})
+        if len(declared) == 2:
+            unused = sorted(declared - {0}) * len(strange)
+        for number, value in enumerate(strange):
+            proposed.setdefault(value, set()).add(unused[number] if len(unused) == len(strange) else -1)
     general = "declare the values where the labels are declared, correct the files, or replace values with "
-    if not strange:
-        return general + "--config.data.label_map"
-    if len(declared) == 2:
-        pairs = [(value, max(declared)) for value in strange]
-    elif len(strange) == len(unused):
-        pairs = list(zip(strange, unused, strict=True))
-    else:
-        listed = ", ".join(map(str, strange))
+    if not proposed:
+        return f"{general}--config.data.label_map"
+    if any(len(values) > 1 or -1 in values for values in proposed.values()):
+        listed = ", ".join(map(str, sorted(proposed)))
         return f"{general}--config.data.label_map=\"('<value>=<declared value>',)\"; the values are {listed}"
-    texts = "".join(f"'{old}={new}'," for old, new in pairs)
+    texts = "".join(f"'{value}={min(new)}'," for value, new in sorted(proposed.items()))
     return f'{general}--config.data.label_map="({texts})", if that is what they mean'
 
 
@@ -118,7 +126,7 @@ def content_findings(found: ScanSet) -> list[Finding]:
         inner = flat[(flat > used[0]) & (flat < used[-1])]
         if len(inner):
             text = f"slices {ranges(inner.tolist())} of {scan.n_slices}"
-            gaps.append(found.item(scan.entry, text, (int(inner[0]),)))
+            gaps.append(found.item(scan.entry, text, (int(inner[0]) - 1, int(inner[0]))))
         else:
             margins.append(found.item(scan.entry, f"slices {ranges(flat.tolist())} of {scan.n_slices}"))
     if gaps:

@@ -26,7 +26,7 @@ def _intercept_twice(h: Hounsfield) -> bool:
 
 
 def _no_hu(h: Hounsfield) -> bool:
-    return h.soft < _FEW
+    return h.soft < _FEW or (h.lowest >= 0 and h.highest <= 255)
 
 
 def _padded(h: Hounsfield) -> bool:
@@ -56,8 +56,8 @@ _CT: tuple[tuple[str, Callable[[Hounsfield], bool], str, str, str], ...] = (
     (
         "not_hu",
         _no_hu,
-        "without soft tissue (-150 to 150 HU): the values are no HU",
-        "smallest value {0.lowest:g}, {0.soft:.2%} of the voxels from -150 to 150",
+        "whose values are no HU: nothing near 0, where soft tissue would be, or 8 bits",
+        "values from {0.lowest:g} to {0.highest:g}, {0.soft:.2%} of the voxels from -150 to 150",
         "convert them again from DICOM without windowing or normalising, or set data.modality to 'mri'",
     ),
     (

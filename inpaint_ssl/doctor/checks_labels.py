@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inpaint_ssl.data.classes import ClassMap
-from inpaint_ssl.doctor.findings import Finding, count
+from inpaint_ssl.doctor.findings import Finding, Item, count
 from inpaint_ssl.doctor.inspect import ScanSummary
 from inpaint_ssl.doctor.scans import PARTS, ScanSet
 
@@ -83,6 +83,7 @@ def class_findings(found: ScanSet) -> list[Finding]:
 
 
 def _missing_in_parts(found: ScanSet, names: list[str]) -> list[Finding]:
+    """Classes without a subject in some part; a part of which no label could be read says nothing."""
     splits, classes = found.splits, found.classes
     if splits is None or classes is None:
         return []
@@ -92,21 +93,25 @@ def _missing_in_parts(found: ScanSet, names: list[str]) -> list[Finding]:
         "test": set(splits.test),
         **{f"{100 * fraction:g} % of the labels": set(subjects) for fraction, subjects in splits.label_subsets.items()},
     }
-    findings = []
+    known = {scan.record.subject_id for scan in found.labelled}
+    items = []
     for name in names:
         subjects = {scan.record.subject_id for scan in found.labelled if _has(scan, name, classes)}
-        missing = [part for part, members in parts.items() if not members & subjects]
+        missing = [part for part, members in parts.items() if members & known and not members & subjects]
         if missing:
-            findings.append(
-                Finding(
-                    "warning",
-                    "class_missing_in_split",
-                    f"no subject of {_listed(missing)} has {name}",
-                    "use another split.split_seed or split.subset_draw, larger parts, or a split.file; what is not in "
-                    "training is not learnt, and what is not in the test set is not judged",
-                )
-            )
-    return findings
+            items.append(Item(name, f"no subject of {_listed(missing)} has it"))
+    if not items:
+        return []
+    return [
+        Finding(
+            "warning",
+            "class_missing_in_split",
+            f"{count(len(items), 'class', 'classes')} missing in a part of the data",
+            "use another split.split_seed or split.subset_draw, larger parts, or a split.file; what is not in training "
+            "is not learnt, and what is not in the test set is not judged",
+            tuple(items),
+        )
+    ]
 
 
 def _members(name: str, classes: ClassMap) -> tuple[int, ...]:

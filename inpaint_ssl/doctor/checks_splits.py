@@ -7,8 +7,8 @@ from pathlib import Path
 
 from inpaint_ssl.data.scan import ScanEntry
 from inpaint_ssl.data.splits import Splits, SplitSettings, make_splits
-from inpaint_ssl.doctor.findings import Finding, Item, count
-from inpaint_ssl.doctor.scans import PARTS, ScanSet
+from inpaint_ssl.doctor.findings import MIDDLE, Finding, Item, count
+from inpaint_ssl.doctor.scans import HELD_OUT, PARTS, ScanSet
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json
 
@@ -27,7 +27,7 @@ def draw(entries: Sequence[ScanEntry], settings: SplitSettings) -> tuple[Splits 
     try:
         return make_splits(entries, settings), findings
     except InputError as error:
-        if not findings:
+        if not any(finding.severity == "error" for finding in findings):
             text = _without_folder(str(error), settings.file)
             findings.append(Finding("error", "splits", text, "correct the split, or add labelled scans"))
         return None, findings
@@ -51,21 +51,32 @@ def _file_findings(file: str, entries: Sequence[ScanEntry]) -> list[Finding]:
                 unknown.append(Item(f"{name} in {part!r}"))
             else:
                 parts[subject_of[name]].setdefault(part, name)
-    findings = []
-    leaks = {subject: where for subject, where in parts.items() if len(where) > 1}
-    if leaks:
-        of = {entry.subject_id: entry.scan_id for entry in reversed(entries)}
-        items = [
-            Item(f"subject {subject}", " and ".join(f"{name} in {part!r}" for part, name in where.items()),
-                 ((of[subject], -1),))
-            for subject, where in leaks.items()
-        ]  # fmt: skip
-        message = f"{count(len(items), 'subject')} in more than one part of split.file {Path(file).name}"
-        findings.append(Finding("error", "subject_leak", message, "keep each subject in one part", tuple(items)))
+    findings = _leaks(parts, entries, Path(file).name)
     if unknown:
         message = f"{count(len(unknown), 'id')} of split.file {Path(file).name} are not in the data set"
         remedy = "correct the ids, or data.root; a scan that cannot be listed counts as missing"
         findings.append(Finding("error", "splits", message, remedy, tuple(unknown)))
+    return findings
+
+
+def _leaks(parts: Mapping[str, Mapping[str, str]], entries: Sequence[ScanEntry], name: str) -> list[Finding]:
+    """parts: subject -> part -> the id that the split file lists there."""
+    of = {entry.subject_id: entry.scan_id for entry in reversed(entries)}
+    findings = []
+    for severity, where, remedy in (
+        ("error", "more than one of training, validation and test", "keep each subject in one part"),
+        ("warning", "validation or test and unlabelled too", "remove them from 'unlabelled'; training leaves them out"),
+    ):
+        items = []
+        for subject, listed in parts.items():
+            judged = [part for part in listed if part != "unlabelled"]
+            of_unlabelled = len(judged) == 1 and len(listed) == 2 and judged[0] in HELD_OUT
+            if len(judged) > 1 if severity == "error" else of_unlabelled:
+                text = " and ".join(f"{one} in {part!r}" for part, one in listed.items())
+                items.append(Item(f"subject {subject}", text, ((of[subject], MIDDLE),)))
+        if items:
+            message = f"split.file {name} has {count(len(items), 'subject')} in {where}"
+            findings.append(Finding(severity, "subject_leak", message, remedy, tuple(items)))
     return findings
 
 
@@ -82,7 +93,7 @@ def _official_findings(entries: Sequence[ScanEntry]) -> list[Finding]:
             parts[entry.subject_id].setdefault(entry.split, entry.scan_id)
     items = [
         Item(f"subject {subject}", " and ".join(f"{scan} in {part!r}" for part, scan in where.items()),
-             tuple((scan, -1) for scan in where.values()))
+             tuple((scan, MIDDLE) for scan in where.values()))
         for subject, where in parts.items() if len(where) > 1
     ]  # fmt: skip
     if not items:
@@ -105,7 +116,7 @@ def name_findings(found: ScanSet, entries: Sequence[ScanEntry]) -> list[Finding]
         parts = {found.part[entry.scan_id] for entry in members}
         if len(subjects) > 1 and len(parts) > 1 and parts != {"train", "unlabelled"}:
             where = ", ".join(f"{entry.scan_id} in {found.part[entry.scan_id]}" for entry in members)
-            items.append(Item(f"{name}: {where}", "", tuple((entry.scan_id, -1) for entry in members[:2])))
+            items.append(Item(f"{name}: {where}", "", tuple((entry.scan_id, MIDDLE) for entry in members[:2])))
     if not items:
         return []
     return [

@@ -10,21 +10,21 @@ import numpy as np
 from inpaint_ssl.data.geometry import display
 from inpaint_ssl.data.scan import ScanEntry, ScanReader
 from inpaint_ssl.doctor.inspect import Examination, ScanSummary
-from inpaint_ssl.doctor.likeness import GRID, KEPT, descriptors, foreground_window, full_correlation, shifted
+from inpaint_ssl.doctor.likeness import GRID, KEPT, descriptors, full_correlation, shifted
 from inpaint_ssl.doctor.scans import PARTS, ScanSet
 
 # Calibrated on real scans (tests/doctor): slices of different people reach 0.83 at full resolution (the crown of the
 # head in coarse CT), and 0.31 in the mean of five slices along a scan. Copies of a scan with 20 % noise, gamma 0.6 or
 # 1.6, JPEG of quality 30, blur, another size or a shift stay above 0.68 along the scan; a single slice with 10 % noise,
 # gamma or another size above 0.88, at JPEG quality 50 mostly.
-LIKE, LIKE_ALONG = 0.86, 0.55
+LIKE, LIKE_ALONG = 0.2, 0.1
 _ROUGH, _CLOSE = 0.9, 0.88  # correlations of descriptions that are looked at more closely, and at full resolution
 _ROUGH_KEPT = 12
 LEAST_CONTENT = 0.08  # share of a slice's pixels above the scan's mean; round cross-sections of little else are alike
 _SHIFT = 0.35  # grid pixels that a shift by one pixel must make to be tried
 _BLOCK = 2048
 _MOST_WORK = 3e10  # pairs of slices, shifts counted, beyond which shifts are not tried
-MOST_PAIRS = 400  # pairs of scans that are looked at in full resolution
+MOST_PAIRS = 300  # pairs of scans that are looked at in full resolution
 _SLICES_OF_PAIR = 3
 _FEWEST_ALONG = 5  # slices that are compared along two scans
 _SHARED, _LEAST_SHARED = 0.2, 8  # share and number of sketched values of scans that are cut from one image
@@ -134,14 +134,27 @@ def _alike(one: _Slices, other: _Slices) -> Iterator[tuple[float, int, int]]:
                     yield float(values[hit]), start + int(rows_a[hit]), int(rows_b[hit])
 
 
-def look_at_twins(examination: Examination, task: tuple[ScanEntry, ScanEntry, Twins]) -> Twins | None:
+@dataclass(frozen=True)
+class Pair:
+    """Two scans to compare at full resolution: entries, windows of their intensities, and slices that seem alike."""
+
+    entries: tuple[ScanEntry, ScanEntry]
+    windows: tuple[tuple[float, float], tuple[float, float]]
+    twins: Twins
+
+
+def pair_of(found: ScanSet, twins: Twins) -> Pair:
+    """What a worker needs to compare two scans."""
+    first, second = found.summaries[twins.first], found.summaries[twins.second]
+    return Pair((first.entry, second.entry), (first.window, second.window), twins)
+
+
+def look_at_twins(examination: Examination, pair: Pair) -> Twins | None:
     """The pair with those slices that are alike at full resolution, or None. Runs in a worker process."""
-    first, second, twins = task
-    axis = examination.preprocessing.slice_axis
-    one, other = (_first_channel(examination.reader, entry, axis) for entry in (first, second))
-    windows = foreground_window(one), foreground_window(other)
+    twins, windows, axis = pair.twins, pair.windows, examination.preprocessing.slice_axis
+    one, other = (_first_channel(examination.reader, entry, axis) for entry in pair.entries)
     checked = [(full_correlation(one[i], other[j], windows), (i, j)) for i, j in twins.slices]
-    found = sorted((pair for pair in checked if pair[0] >= LIKE), reverse=True)
+    found = sorted((match for match in checked if match[0] >= LIKE), reverse=True)
     if not found:
         # The same scan with more noise or stronger compression: less alike in each slice, but all along.
         along = _along(len(one), len(other), twins.slices[0])
@@ -149,7 +162,7 @@ def look_at_twins(examination: Examination, task: tuple[ScanEntry, ScanEntry, Tw
         if len(values) < _FEWEST_ALONG or np.mean(values) < LIKE_ALONG:
             return None
         found = sorted(zip(values, along, strict=True), reverse=True)
-    return Twins(twins.first, twins.second, tuple(pair for _, pair in found), found[0][0])
+    return Twins(twins.first, twins.second, tuple(slices for _, slices in found), found[0][0])
 
 
 def _along(n: int, m: int, pair: tuple[int, int]) -> list[tuple[int, int]]:
@@ -177,7 +190,7 @@ def same_origin(scans: Sequence[ScanSummary]) -> list[tuple[str, str, float]]:
     for number, scan in enumerate(sketched):
         for value in scan.sketch.tolist():
             owners[value].append(number)
-    usual = max(4, len(sketched) // 10)
+    usual = max(2, len(sketched) // 10)
     common: dict[tuple[int, int], int] = defaultdict(int)
     for numbers in owners.values():
         if len(numbers) <= usual:  # a value that many scans have says nothing

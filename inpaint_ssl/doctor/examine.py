@@ -20,7 +20,7 @@ from inpaint_ssl.doctor import (
     checks_labels,
     checks_splits,
 )
-from inpaint_ssl.doctor.duplicates import MOST_PAIRS, Twins, candidates, look_at_twins
+from inpaint_ssl.doctor.duplicates import MOST_PAIRS, Twins, candidates, look_at_twins, pair_of
 from inpaint_ssl.doctor.findings import Finding, in_order
 from inpaint_ssl.doctor.inspect import Examination, Inspected, ScanSummary, inspect_scan
 from inpaint_ssl.doctor.raw import Trouble
@@ -51,7 +51,7 @@ def examine(config: ConfigDict, console: Console, seconds_per_scan: float = SECO
         reader = open_dataset(ReaderSettings.from_config(data), problems)
     except InputError as error:
         listed = [*problems.found, *([] if error in problems.found else [error])]
-        return Diagnosis(tuple(checks_files.listing_findings(listed, (), data["root"])), None, preprocessing)
+        return Diagnosis(tuple(checks_files.unlisted_findings(listed, data["root"])), None, preprocessing)
     findings = checks_files.listing_findings(problems.found, reader.notes, data["root"])
     examination = Examination(reader, preprocessing)
     processes = config.data.prepare_processes
@@ -67,7 +67,9 @@ def examine(config: ConfigDict, console: Console, seconds_per_scan: float = SECO
     found = ScanSet(reader, data["root"], summaries, troubles, part, splits, classes)
     multiple = 2 ** (len(config.model.filters) - 1)
     twins, left = _look_at_pairs(found, examination, console, processes, seconds_per_scan)
-    findings += [
+    findings = [
+        *checks_labels.summary_findings(found),
+        *findings,
         *checks_files.trouble_findings(found),
         *of_splits,
         *of_classes,
@@ -81,7 +83,6 @@ def examine(config: ConfigDict, console: Console, seconds_per_scan: float = SECO
         *checks_intensity.hounsfield_findings(found, preprocessing.modality, preprocessing.hu_windows),
         *checks_intensity.outlier_findings(found, preprocessing.modality),
         *checks_geometry.geometry_findings(found, preprocessing.slice_axis, preprocessing.target_spacing_mm),
-        *checks_labels.summary_findings(found),
     ]
     return Diagnosis(tuple(in_order(findings)), found, preprocessing)
 
@@ -111,7 +112,7 @@ def _look_at_pairs(
 ) -> tuple[list[Twins], int]:
     """Pairs of scans with slices that are alike at full resolution, and how many pairs were too many to look at."""
     pairs = candidates(found)
-    tasks = [(found.summaries[p.first].entry, found.summaries[p.second].entry, p) for p in pairs[:MOST_PAIRS]]
+    tasks = [pair_of(found, twins) for twins in pairs[:MOST_PAIRS]]
     if not tasks:
         return [], 0
     results = _with_progress("compare slices", look_at_twins, examination, tasks, console, processes, seconds)

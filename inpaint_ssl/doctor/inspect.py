@@ -17,7 +17,7 @@ from inpaint_ssl.errors import InputError
 QUANTILES = (0.0, 0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995, 1.0)
 BINS = 256
 SKETCH = 64  # hashes kept of a scan's distinct values
-_SAMPLE = 2_000_000  # voxels that quantiles are taken from
+_SAMPLE = 400_000  # voxels that quantiles are taken from
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Levels:
 class Hounsfield:
     """Shares of the first channel's voxels that tell whether they are HU, and in which way they are not.
 
-    air: -1100..-900; soft: -150..150 (soft tissue and fat); the same 1024 higher and lower; lowest: the smallest value,
-    lowest_share of exactly that.
+    air: -1100..-900; soft: -150..150 (soft tissue and fat); the same 1024 higher and lower. lowest, highest: the
+    smallest and the largest value; lowest_share: of exactly the smallest.
     """
 
     air: float
@@ -53,16 +53,17 @@ class Hounsfield:
     air_lower: float
     soft_lower: float
     lowest: float
+    highest: float
     lowest_share: float
 
 
 @dataclass(frozen=True)
 class ScanSummary:
     """dtype: of the image. slice_size: (rows, columns) of displayed slices. constant (S,) bool: slices of one value in
-    some channel. label_slices: label value -> (S,) bool. kept, labelled: labelled pixels inside the images that training
-    sees, and all. coefficients, content (S,), slice_hashes (S,) uint64: of each slice, see likeness; content is the
-    share of its pixels above the scan's mean. sketch: smallest hashes of the distinct values, or () where they are whole
-    numbers.
+    some channel. label_slices: label value -> (S,) bool. kept, labelled: labelled pixels inside the images that
+    training sees, and all. window, coefficients, content (S,), slice_hashes (S,) uint64: see likeness; content is the
+    share of a slice's pixels above the scan's mean. sketch: smallest hashes of the distinct values, () where they are
+    whole numbers.
     """
 
     entry: ScanEntry
@@ -75,6 +76,7 @@ class ScanSummary:
     label_slices: Mapping[int, np.ndarray]
     kept: int
     labelled: int
+    window: tuple[float, float]
     coefficients: np.ndarray
     content: np.ndarray
     slice_hashes: np.ndarray
@@ -137,6 +139,7 @@ def _summary(scan: Scan, preprocessing: Preprocessing) -> ScanSummary:
         label_slices=label_slices,
         kept=kept,
         labelled=labelled,
+        window=window,
         coefficients=coefficients(first, window),
         content=content,
         slice_hashes=hashes,
@@ -168,7 +171,7 @@ def _levels(channel: np.ndarray) -> Levels:
 
 
 def _hounsfield(channel: np.ndarray) -> Hounsfield:
-    sample, lowest = _sample(channel), float(channel.min())
+    sample, lowest, highest = _sample(channel), float(channel.min()), float(channel.max())
 
     def share(low: float, high: float) -> float:
         return float(np.mean((sample >= low) & (sample <= high)))
@@ -176,7 +179,8 @@ def _hounsfield(channel: np.ndarray) -> Hounsfield:
     shifts = (share(-1100 + by, -900 + by) for by in (0, 1024, -1024))
     softs = (share(-150 + by, 150 + by) for by in (0, 1024, -1024))
     (air, higher, lower), (soft, soft_higher, soft_lower) = shifts, softs
-    return Hounsfield(air, soft, higher, soft_higher, lower, soft_lower, lowest, float(np.mean(sample == lowest)))
+    share_of_lowest = float(np.mean(sample == lowest))
+    return Hounsfield(air, soft, higher, soft_higher, lower, soft_lower, lowest, highest, share_of_lowest)
 
 
 def _kept_by_crop(labels: np.ndarray, scan: Scan, preprocessing: Preprocessing) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def foreground_window(image: np.ndarray) -> tuple[float, float]:
     Foreground is above the mean, taken after the rarest values at both ends are clipped.
     """
     values = np.asarray(image, np.float32).ravel()
-    values = values[:: max(1, values.size // 2_000_000)]
+    values = values[:: max(1, values.size // 400_000)]
     values = np.clip(values, *np.percentile(values, (0.5, 99.5)))
     foreground = values[values > values.mean(dtype=np.float64)]
     if not foreground.size:

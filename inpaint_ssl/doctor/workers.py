@@ -15,6 +15,8 @@ from typing import Any
 from inpaint_ssl.errors import InputError
 
 SECONDS_PER_TASK = 600.0
+_SECONDS_TO_START = 120.0
+_STARTED = "started"
 _SPAWN = multiprocessing.get_context("spawn")  # fork would copy the locks of threads that run here
 
 
@@ -44,19 +46,21 @@ def run_tasks(
     count = min(len(tasks), processes or os.cpu_count() or 1)
     results: list[Any] = [None] * len(tasks)
     waiting, done = list(range(len(tasks)))[::-1], 0
-    workers = [_Worker(function, shared) for _ in range(count)]
+    workers = [_Worker(function, shared, seconds_per_task) for _ in range(count)]
     try:
         while done < len(tasks):
             for number, worker in enumerate(workers):
                 if worker.task is None and waiting:
                     if not worker.process.is_alive():
-                        worker = workers[number] = _Worker(function, shared)
+                        worker = workers[number] = _Worker(function, shared, seconds_per_task)
                     worker.give(waiting.pop(), tasks)
             busy = [worker for worker in workers if worker.task is not None]
-            for worker in _ready(busy, seconds_per_task):
-                results[worker.task], done = worker.take(seconds_per_task), done + 1
-                worker.task = None
-                on_done(done)
+            for worker in _ready(busy):
+                result = worker.take()
+                if result is not _STARTED:
+                    results[worker.task], done = result, done + 1
+                    worker.task = None
+                    on_done(done)
     finally:
         for worker in workers:
             worker.end()
@@ -64,26 +68,36 @@ def run_tasks(
 
 
 class _Worker:
-    """One process and the index of its present task."""
+    """One process and the index of its present task. The time of a task begins when the process has started."""
 
-    def __init__(self, function: Callable[[Any, Any], Any], shared: Any) -> None:
+    def __init__(self, function: Callable[[Any, Any], Any], shared: Any, limit: float) -> None:
         self.connection, other = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_serve, args=(other, function, shared), daemon=True)
         self.process.start()
         other.close()
         self.task: Any = None
-        self.since = 0.0
+        self.limit, self.started = limit, False
+        self.until = 0.0
 
     def give(self, task: int, tasks: Sequence[Any]) -> None:
-        self.task, self.since = task, time.monotonic()
+        self.task = task
+        self._begin()
         with contextlib.suppress(BrokenPipeError):  # it has just died: `take` says so
             self.connection.send(tasks[task])
 
-    def take(self, limit: float) -> Any:
-        """The result, or what became of it."""
+    def _begin(self) -> None:
+        self.until = time.monotonic() + (self.limit if self.started else max(self.limit, _SECONDS_TO_START))
+
+    def take(self) -> Any:
+        """The result, what became of it, or _STARTED when the process has only now begun with the task."""
         try:
             if self.connection.poll():
-                return self.connection.recv()
+                result = self.connection.recv()
+                if self.started:
+                    return result
+                self.started = True
+                self._begin()
+                return _STARTED
         except (EOFError, ConnectionResetError):
             self.process.join()
             code = self.process.exitcode or 0
@@ -91,7 +105,7 @@ class _Worker:
             return Failed("crashed", f"the process that read it ended at once ({how})")
         self.process.kill()
         self.process.join()
-        return Failed("hung", f"reading it took more than {limit:.0f} s and was given up")
+        return Failed("hung", f"reading it took more than {self.limit:.0f} s and was given up")
 
     def end(self) -> None:
         self.connection.close()
@@ -100,12 +114,11 @@ class _Worker:
         self.process.join()
 
 
-def _ready(busy: list[_Worker], limit: float) -> list[_Worker]:
+def _ready(busy: list[_Worker]) -> list[_Worker]:
     """Workers that have answered, ended, or had their time."""
-    late = min(worker.since for worker in busy) + limit - time.monotonic()
-    answered = wait([worker.connection for worker in busy], max(late, 0.0))
+    answered = wait([worker.connection for worker in busy], max(min(w.until for w in busy) - time.monotonic(), 0.0))
     now = time.monotonic()
-    return [w for w in busy if w.connection in answered or now - w.since >= limit]
+    return [worker for worker in busy if worker.connection in answered or now >= worker.until]
 
 
 def _serve(connection: Connection, function: Callable[[Any, Any], Any], shared: Any) -> None:
@@ -113,6 +126,7 @@ def _serve(connection: Connection, function: Callable[[Any, Any], Any], shared: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     warnings.simplefilter("ignore")  # the libraries' remarks on odd headers; what matters is checked
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send(_STARTED)
         while True:
             task = connection.recv()
             connection.send(_result(function, shared, task))

@@ -140,13 +140,14 @@ def real_series(name: str, pattern: str, count: int = 3) -> Callable[[Path, Path
     return build
 
 
-def written_series(syntax: object) -> Callable[[Path, Path], None]:
+def written_series(syntax: object, bits: int = 16) -> Callable[[Path, Path], None]:
     """A series of random numbers in one of the syntaxes of which there is no real one."""
 
     def build(folder: Path, data: Path) -> None:
-        pixels = volume(0, shape=(3, 40, 36))
+        pixels = volume(0, shape=(3, 40, 36), high=256 if bits == 8 else 4096)
         if isinstance(syntax, int):
-            for path in write_series(folder / "set" / "series", pixels):
+            tags = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7} if bits == 8 else {}
+            for path in write_series(folder / "set" / "series", pixels, **tags):
                 transcoded(path, syntax)
         else:
             write_series(folder / "set" / "series", pixels, syntax=syntax)  # type: ignore[arg-type]
@@ -269,6 +270,9 @@ KINDS: dict[str, Kind] = {
     "dicom_jpeg_ls": Kind(written_series(JPEGLSLossless), ("*/*.dcm",), DICOM, CT_SETTINGS, (dicom_huge,)),
     "dicom_jpeg": Kind(
         written_series(gdcm.TransferSyntax.JPEGLosslessProcess14_1), ("*/*.dcm",), DICOM, CT_SETTINGS, (dicom_huge,)
+    ),
+    "dicom_jpeg_8_bit": Kind(
+        written_series(gdcm.TransferSyntax.JPEGBaselineProcess1, 8), ("*/*.dcm",), DICOM, CT_SETTINGS, (dicom_huge,)
     ),
     "dicom_deflated": Kind(
         written_series(DeflatedExplicitVRLittleEndian), ("*/*.dcm",), DICOM, CT_SETTINGS, (dicom_deflated_bomb,)

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from inpaint_ssl.errors import InputError
 class SmallReader(ScanReader):
     """`count` scans of small random integers, each with a file (any file) as its source.
 
-    behaviour: scan id -> "dies" | "fails" | seconds that reading takes.
+    behaviour: scan id -> "dies" | "fails" | "changes" (its file, once it was read) | seconds that reading takes.
     """
 
     def __init__(self, sources: list[str], behaviour: Mapping[str, Any] | None = None, shape=(4, 6, 5)) -> None:
@@ -37,7 +38,10 @@ class SmallReader(ScanReader):
             os._exit(7)
         if does == "fails":
             raise InputError(f"{entry.scan_id} is broken; mend it", "unreadable")
-        time.sleep(does)
+        if does == "changes":
+            Path(entry.image_paths[0]).write_bytes(b"changed".ljust(100))
+        else:
+            time.sleep(does)
         rng = np.random.default_rng(int(entry.scan_id[-4:]))
         image = rng.integers(-1000, 1000, (*self._shape, 1)).astype(np.int16)
         label, eye = (image[..., 0] > 500).astype(np.uint8), np.eye(4)
@@ -46,10 +50,21 @@ class SmallReader(ScanReader):
 
 def prepare_slowly(folder: str, sources: list[str]) -> None:
     """To be killed in the middle; run as `python -c`."""
-    from pathlib import Path
-
     from rich.console import Console
 
     from inpaint_ssl.data import prepare_store
 
     prepare_store(SmallReader(sources, {"all": 0.2}), "axial", Path(folder), Console(), processes=2)
+
+
+def write_sources(folder: Path) -> list[str]:
+    """20 files that stand for scans: three shards."""
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number}.bin").write_bytes(bytes([number]) * 100)
+    return [str(folder / f"{number}.bin") for number in range(20)]
+
+
+def versions(folder: Path) -> list[str]:
+    """Names of all versions in a folder of prepared data sets."""
+    return sorted(path.name for path in folder.glob("*/*/*") if path.is_dir())

@@ -4,10 +4,11 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pydicom
 import pytest
-from dicom_sets import ENHANCED_CT, enhanced, open_at, positions, save, volume, write_series
+from dicom_sets import ENHANCED_CT, enhanced, open_at, positions, save, transcoded, volume, write_series
 from nifti_sets import message
 from pydicom.uid import (
     UID,
@@ -146,3 +147,24 @@ def test_what_pixels_cannot_be_is_named(tmp_path: Path) -> None:
     write_series(tmp_path / "set", np.full((4, 6, 5), 7))
     dataset = open_at(tmp_path / "set")
     assert "series 3 in .: channel 0 is -1017 everywhere" in message(dataset.read, dataset.entries[0])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"\xff\xc4\x00", b"\xff\xd4\x00"),  # the mark of a table of codes becomes that of a restart
+        (b"\xff\xc4\x00", b"\xff\xc4\x40"),  # a table that goes on behind the end
+        (b"\xff\xd8\xff", b"\xff\xd8\x00"),
+        (b"\xff\xc3\x00\x0b\x10", b"\xff\xc3\x00\x0b\x50"),  # 80 bits a value
+        (b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x0bJFIF\0\2\1\0\0\xff"),  # another version of JFIF
+    ],
+)
+def test_a_damaged_jpeg_header_does_not_end_the_process(tmp_path: Path, before: bytes, after: bytes) -> None:
+    path = make(tmp_path / "set")
+    transcoded(path, gdcm.TransferSyntax.JPEGLosslessProcess14_1)
+    read_all(tmp_path / "set")
+    content = path.read_bytes()
+    assert before in content
+    damaged, more = content.replace(before, after, 1), len(after) - len(before)
+    path.write_bytes(damaged[: -8 - more] + damaged[-8:])  # as long as it was; 8 bytes end the list of images
+    assert f"{NAME} cannot be read, its JPEG header is damaged" in message(read_all, tmp_path / "set")

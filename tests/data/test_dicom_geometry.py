@@ -196,6 +196,9 @@ def test_echoes_must_cover_the_same_slices(tmp_path: Path) -> None:
     write(tmp_path / "set", volume(0), MR, name="a{}", EchoNumbers=1)
     write(tmp_path / "set", volume(1)[:3], MR, name="b{}", EchoNumbers=2)
     assert "echo1 has 4 slices and echo2 has 3" in message(open_at, tmp_path / "set", modality="mri")
+    for k in (1, 2):
+        (tmp_path / "set" / f"b{k}").unlink()
+    assert "echo1 has 4 slices and echo2 has 1" in message(open_at, tmp_path / "set", modality="mri")
     write(tmp_path / "set", volume(1), MR, name="b{}", EchoNumbers=2, places=positions(4) + np.array([0, 0, 1]))
     text = message(open_at, tmp_path / "set", modality="mri")
     assert "echo1 and echo2 do not lie in the same places, they are up to 1 mm apart" in text

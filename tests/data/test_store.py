@@ -1,13 +1,10 @@
-"""Prepared data sets: what is in them, when they are made anew, and that no half of one is ever taken for whole."""
+"""Prepared data sets: what is in them, and when they are made anew."""
 
 import gzip
 import hashlib
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 from nifti_sets import make_msd, make_nnunet, message
 from rich.console import Console
-from store_readers import SmallReader
+from store_readers import SmallReader, versions, write_sources
 
 from inpaint_ssl.data import PreparedStore, Preprocessing, ReaderSettings, ScanReader, display, open_dataset, source_of
 from inpaint_ssl.data import prepare_store as prepare
@@ -25,7 +22,6 @@ from inpaint_ssl.data.store import shards
 from inpaint_ssl.data.store.layout import common_dtype, dataset_slug
 
 QUIET = Console(quiet=True)
-HERE = Path(__file__).resolve().parent
 
 
 def open_root(root: Path, **settings) -> ScanReader:
@@ -34,16 +30,7 @@ def open_root(root: Path, **settings) -> ScanReader:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> list[str]:
-    """20 files that stand for scans: three shards."""
-    folder = tmp_path / "files"
-    folder.mkdir()
-    for number in range(20):
-        (folder / f"{number}.bin").write_bytes(bytes([number]) * 100)
-    return [str(folder / f"{number}.bin") for number in range(20)]
-
-
-def versions(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*/*/*") if path.is_dir())
+    return write_sources(tmp_path / "files")
 
 
 def test_everyone_can_read_it_with_tensorflow_datasets(tmp_path: Path) -> None:
@@ -159,43 +146,6 @@ def test_settings_and_scans_decide_too(tmp_path: Path) -> None:
     assert len(prepare(open_root(root), "sagittal", folder, QUIET).records) == len(one.records) - 1
 
 
-def test_a_scan_that_cannot_be_read_leaves_nothing(tmp_path: Path, sources: list[str]) -> None:
-    reader = SmallReader(sources, {"scan_0013": "fails"})
-    assert "scan_0013 is broken" in message(prepare, reader, "axial", tmp_path / "prepared", QUIET, 2)
-    assert versions(tmp_path / "prepared") == []
-    assert list((tmp_path / "prepared").rglob("*array_record*")) == []
-    assert len(prepare(SmallReader(sources), "axial", tmp_path / "prepared", QUIET, 2).records) == 20
-
-
-def test_a_full_disk_is_said_in_one_line(tmp_path: Path, sources: list[str]) -> None:
-    """A limit on the size of files does what a full disk does: the writer cannot write."""
-    code = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "from store_readers import SmallReader; from inpaint_ssl.data.store.shards import Job, Shard, write_shard\n"
-        "import numpy as np; from pathlib import Path; from inpaint_ssl.errors import InputError\n"
-        f"reader = SmallReader({sources!r}, shape=(64, 64, 20)); path = Path({str(tmp_path)!r}, 'version', 'shard')\n"
-        "path.parent.mkdir()\n"
-        "try: write_shard(Job(reader, 'axial', np.dtype(np.int16)), Shard(0, path, reader.entries))\n"
-        "except InputError as error: print(error)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert f"{tmp_path} cannot be written (write() failed: File too large" in done.stdout, done.stderr
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, sources: list[str]) -> None:
-    (tmp_path / "file").touch()
-    assert "give one by data.prepared" in message(prepare, SmallReader(sources), "axial", tmp_path / "file", QUIET)
-
-
-def test_a_scan_that_ends_the_process_is_named(tmp_path: Path, sources: list[str]) -> None:
-    reader = SmallReader(sources, {"scan_0009": "dies"})
-    text = message(prepare, reader, "axial", tmp_path / "prepared", QUIET, 2)
-    assert "scan_0009 (9.bin): reading it ends the process (exit code 7)" in text
-    assert versions(tmp_path / "prepared") == []
-
-
 def test_the_number_of_processes_changes_nothing(tmp_path: Path, sources: list[str]) -> None:
     one, three = (prepare(SmallReader(sources), "axial", tmp_path / str(n), QUIET, n) for n in (1, 3))
     assert one.records == three.records
@@ -203,28 +153,6 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path, sources: list[s
     assert len(list(one.folder.glob("*array_record*"))) == 3
     for mine, other in zip(one.read(range(100)), three.read(range(100)), strict=True):
         assert np.array_equal(mine, other)
-
-
-def test_killed_in_the_middle(tmp_path: Path, sources: list[str]) -> None:
-    folder = tmp_path / "prepared"
-    code = f"import store_readers; store_readers.prepare_slowly({str(folder)!r}, {sources!r})"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)])}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
-    began = time.monotonic()
-    while not list(folder.rglob(".incomplete-*/*array_record*")):
-        assert process.poll() is None and time.monotonic() - began < 60
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert versions(folder) and all(name.startswith(".incomplete-") for name in versions(folder))
-    store = prepare(SmallReader(sources), "axial", folder, QUIET)
-    assert versions(folder) == ["1.0.0"] and len(store.records) == 20
-
-
-def test_two_at_once_prepare_once(tmp_path: Path, sources: list[str]) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        stores = list(pool.map(lambda _: prepare(SmallReader(sources[:8]), "axial", tmp_path / "p", QUIET), range(2)))
-    assert stores[0].folder == stores[1].folder and versions(tmp_path / "p") == ["1.0.0"]
 
 
 def test_a_damaged_version_is_named(tmp_path: Path, sources: list[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from inpaint_ssl.data.readers.dicom_headers import Damage, damage_told, read_header, text
+from inpaint_ssl.data.readers.dicom_headers import Damage, damage_told, read_header, shown_text, text
 from inpaint_ssl.data.readers.dicom_pixels import check_syntax
 from inpaint_ssl.data.readers.dicom_series import (
     About,
@@ -105,7 +105,7 @@ def _sort_in(found: Found, path: str, root: Path, modality: str) -> None:
     reason = reason_to_skip(header, modality)
     if reason is not None:
         if reason:
-            found.skipped[reason, folder, text(header, "SeriesNumber")] += 1
+            found.skipped[reason, folder, shown_text(header, "SeriesNumber")] += 1
         return
     kept, frames = frames_of(header, path, size)
     check_syntax(kept.syntax)

@@ -68,7 +68,8 @@ def arrange(
         origin, step = _positions(ordered[0])[0], thickness_mm * normal
     else:
         for name, channel in zip(names, ordered, strict=True):
-            _check_gaps(channel, normal, place, tolerance_mm, name if len(names) > 1 else "")
+            if len(channel) > 1:
+                _check_gaps(channel, normal, place, tolerance_mm, name if len(names) > 1 else "")
         origin, step = _line(ordered[0], normal, place, tolerance_mm)
     _check_channels(names, ordered, place, max(tolerance_mm, _SHARE_OF_SPACING * float(np.linalg.norm(step))))
     assert first.pixel_spacing is not None
@@ -113,7 +114,10 @@ def _check_planes(frames: Sequence[Frame], place: Place) -> None:
     ):
         bare = [frame for frame in frames if getattr(frame, keyword) is None]
         if bare:
-            raise place.error(f"{len(bare)} of {len(frames)} images have no {name}; export the series with it")
+            raise place.error(
+                f"{len(bare)} of {len(frames)} images have no {name}, first {place.frame(bare[0])}; export the series "
+                "with it"
+            )
     orientations = {frame.orientation: frame for frame in frames}
     _check_localizer(list(orientations.values()), place)
     first = frames[0]

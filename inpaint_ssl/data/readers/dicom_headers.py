@@ -31,6 +31,7 @@ _KEYWORDS = (
 # GE's private tags of a qDESS series: spoiler gradient area, its duration in microseconds, and whose block they are in.
 SPOILER_AREA, SPOILER_DURATION, _PRIVATE_CREATOR = 0x001910B6, 0x001910B7, 0x00190010
 _TAGS: list[Any] = [*_KEYWORDS, SPOILER_AREA, SPOILER_DURATION, _PRIVATE_CREATOR]
+_LONGEST_SHOWN = 200  # characters of a value in messages
 _LARGE_ELEMENT = 1 << 16  # bytes; larger ones are read when they are asked for
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LARGEST_BYTES = 2**36  # of one object's pixels
@@ -107,6 +108,18 @@ def text(holder: Dataset | None, keyword: str) -> str:
         return ""
     several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
     return "\\".join(map(str, value)).strip() if several else str(value).strip()
+
+
+def shown_text(holder: Dataset | None, keyword: str) -> str:
+    """As `text`, but "" for what may not be shown: an element of damaged length takes in those that follow it, and they
+    may be the patient's name.
+    """
+    return may_be_shown(text(holder, keyword))
+
+
+def may_be_shown(value: str) -> str:
+    """The value, "" when it holds more than one element may."""
+    return value if value.isprintable() and len(value) <= _LONGEST_SHOWN else ""
 
 
 def number(holder: Dataset | None, keyword: str | int) -> float | None:
@@ -222,7 +235,7 @@ def stored(header: Dataset, file_bytes: int) -> Stored:
         values["Columns"],
         int(number(header, "NumberOfFrames") or 1),
         int(number(header, "SamplesPerPixel") or 1),
-        text(header, "PhotometricInterpretation"),
+        shown_text(header, "PhotometricInterpretation"),
         values["BitsAllocated"],
         bits,
         bits - 1 if high_bit is None else int(high_bit),

@@ -27,7 +27,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from inpaint_ssl.data.readers.dicom_headers import Damage, Stored, damage_told, functional, read_header, stored
+from inpaint_ssl.data.readers.dicom_headers import (
+    Damage,
+    Stored,
+    damage_told,
+    functional,
+    may_be_shown,
+    read_header,
+    stored,
+)
 from inpaint_ssl.data.readers.dicom_values import AIR_HU, Rescale, fits, padding_range, rescale_of
 
 # One decoder for each syntax: a second one that makes something of what the first refuses would hide damage.
@@ -40,6 +48,8 @@ _PLUGINS = (
 )
 _LOSSY = (JPEG2000, HTJ2K, JPEGLSNearLossless, JPEGBaseline8Bit, JPEGExtended12Bit)
 _FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG and JPEG-LS
+_START_OF_SCAN = b"\xda"
+_JPEG_SEGMENTS = {*_FRAME_MARKERS, 0xC4, 0xDA, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE} - {0xF7}
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,10 @@ def check_syntax(syntax: UID) -> None:
     """Raise Damage naming a transfer syntax that cannot be read."""
     is_known = syntax in _PLUGINS or not syntax.is_encapsulated if syntax.is_transfer_syntax else False
     if not is_known:
+        name = may_be_shown(syntax.name) or "of a damaged name"
         raise Damage(
-            f"has the transfer syntax {syntax.name}{'' if syntax.name == syntax else f' ({syntax})'}, which cannot be "
-            "read; convert it to Explicit VR Little Endian"
+            f"has the transfer syntax {name}{'' if syntax.name == syntax else f' ({syntax})'}, which cannot be read; "
+            "convert it to Explicit VR Little Endian"
         )
     if syntax in _PLUGINS and _PLUGINS[syntax] not in get_decoder(syntax).available_plugins:
         raise Damage(
@@ -134,6 +145,8 @@ def _frames(stream: io.BufferedIOBase, header: Dataset, kept: Stored) -> Iterato
             _check_codes(source, kept, options.get("extended_offsets"))
             source.seek(start)
             options["decoding_plugin"] = _PLUGINS[kept.syntax]
+            if options["decoding_plugin"] == "gdcm" and kept.bits_allocated == 8:
+                options["bits_stored"] = 8  # or gdcm would end the process; see _slice for what values may be
         if is_raw or kept.syntax == RLELossless:
             options["correct_unused_bits"] = False  # see _without_unused_bits
         decoded = iter(get_decoder(kept.syntax).iter_array(source, raw=True, **options))
@@ -175,6 +188,8 @@ def _check_codes(source: io.BufferedIOBase, kept: Stored, offsets: tuple[bytes, 
     """Compare the size inside every compressed frame with the header, before a decoder takes memory for it."""
     count = 0
     for code in generate_frames(source, number_of_frames=kept.frames, extended_offsets=offsets):
+        if _PLUGINS.get(kept.syntax) == "gdcm":
+            _check_jpeg(code, kept)
         size = _coded_size(bytes(code[:65536]), kept.syntax)
         if size is not None and size != (kept.rows, kept.columns):
             raise Damage(
@@ -206,3 +221,30 @@ def _coded_size(code: bytes, syntax: UID) -> tuple[int, int] | None:
             return rows, columns
         position += 2 + int.from_bytes(code[position + 2 : position + 4], "big")
     return (0, 0)
+
+
+def _check_jpeg(code: bytes, kept: Stored) -> None:
+    """Raise Damage unless the segments before the first scan follow each other without a gap and fit the header.
+
+    Where libjpeg would warn of them, gdcm ends the process.
+    """
+    position, has_frame = 2, False
+    while code[position : position + 1] == b"\xff":
+        marker, length = code[position + 1 : position + 2], int.from_bytes(code[position + 2 : position + 4], "big")
+        content = code[position + 4 : position + 2 + length]
+        if marker == b"\xff":  # filling
+            position += 1
+            continue
+        if not marker or marker[0] not in _JPEG_SEGMENTS or len(content) != length - 2:
+            break
+        if marker == b"\xe0" and content[:5] == b"JFIF\0" and content[5:6] != b"\1":
+            break
+        if marker[0] in _FRAME_MARKERS:
+            bits, n_values = content[:1], content[5:6]
+            if has_frame or len(content) != 9 or not 2 <= bits[0] <= kept.bits_allocated <= 16 or n_values != b"\1":
+                break
+            has_frame = True
+        if marker == _START_OF_SCAN and has_frame:
+            return
+        position += 2 + length
+    raise Damage("cannot be read, its JPEG header is damaged or cut short; copy it again or remove it")

@@ -15,6 +15,7 @@ from inpaint_ssl.data.readers.dicom_headers import (
     number,
     numbers,
     private_number,
+    shown_text,
     stored,
     text,
 )
@@ -96,7 +97,7 @@ def reason_to_skip(header: Dataset, wanted: str) -> str | None:
     kind = text(header, "SOPClassUID") or text(getattr(header, "file_meta", None), "MediaStorageSOPClassUID")
     if kind == _MEDIA_DIRECTORY:
         return ""
-    said = text(header, "Modality")
+    said = shown_text(header, "Modality")
     modality = _MODALITY_OF_CLASS.get(kind)
     if modality is None:
         name = UID(kind).name
@@ -143,8 +144,8 @@ def about(header: Dataset, modality: str, kept: Stored) -> About:
         patient_of(header),
         identity_of(header),
         text(header, "StudyInstanceUID"),
-        text(header, "SeriesNumber"),
-        text(header, "SeriesDescription"),
+        shown_text(header, "SeriesNumber"),
+        shown_text(header, "SeriesDescription"),
         number(header, "GantryDetectorTilt") or 0.0,
         next((abs(mm) for mm in thickness if mm), 1.0),
         kept.photometric,
@@ -184,7 +185,7 @@ def frames_of(header: Dataset, path: str, file_bytes: int) -> tuple[Stored, list
         )
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     if per_frame is None and kept.frames == 1:
-        distinctions = tuple((name, text(header, keyword)) for name, keyword in _DISTINCTIONS.items())
+        distinctions = tuple((name, shown_text(header, keyword)) for name, keyword in _DISTINCTIONS.items())
         rescale = rescale_of(header, None)
         return kept, [
             Frame(
@@ -218,10 +219,10 @@ def _frame(header: Dataset, path: str, kept: Stored, index: int) -> Frame:
         header, index, "CTImageFrameTypeSequence"
     )
     distinctions = (
-        ("b-value", text(functional(header, index, "MRDiffusionSequence"), "DiffusionBValue")),
-        ("temporal position", text(content, "TemporalPositionIndex")),
-        ("image type", f"{text(kind, 'FrameType')} {text(kind, 'ComplexImageComponent')}".strip()),
-        ("stack", text(content, "StackID")),
+        ("b-value", shown_text(functional(header, index, "MRDiffusionSequence"), "DiffusionBValue")),
+        ("temporal position", shown_text(content, "TemporalPositionIndex")),
+        ("image type", f"{shown_text(kind, 'FrameType')} {shown_text(kind, 'ComplexImageComponent')}".strip()),
+        ("stack", shown_text(content, "StackID")),
     )
     rescale = rescale_of(header, functional(header, index, "PixelValueTransformationSequence"))
     return Frame(

@@ -1,6 +1,7 @@
 """Preparing a data set: found again when nothing has changed, else written as a new version, whole or not at all."""
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -43,6 +44,11 @@ def prepare_store(
     processes: that read scans in parallel; 0 = one for each core. Another process that prepares the same waits. Raises
     InputError naming the first scan that cannot be read; nothing then looks finished.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise InputError(  # it would wait for the lock of the process that waits for this one
+            "prepare_store is called while a process starts that is to read scans; put the calls of your script under "
+            "if __name__ == '__main__'"
+        )
     if not reader.entries:
         raise InputError(f"no scans in data set {reader.name}; check data.root")
     place = settings_folder(folder, reader, slice_axis)
@@ -52,18 +58,34 @@ def prepare_store(
         raise InputError(
             f"{folder}: no folder for prepared data can be made there ({error.strerror}); give one by data.prepared"
         ) from None
-    with FileLock(place / ".lock"):
+    lock = FileLock(place / ".lock")
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
+        store = _found(reader, place)  # what others have prepared can be used without writing
+        if store is None:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{place} cannot be written ({reason}); give another folder by data.prepared") from None
+        return store
+    try:
         for left in place.glob(f"{INCOMPLETE}*"):  # of a preparation that was killed
             shutil.rmtree(left, ignore_errors=True)
+        store = _found(reader, place)
+        if store is not None:
+            return store
         older = versions(place)
-        for version in older:
-            store = PreparedStore.open(version)
-            if _is_of(store, reader, place):
-                return store
         if older:
             _say(console, f"note: the sources of {reader.name} have changed since {older[0]}, which may be deleted")
         number = int(older[0].name.partition(".")[0]) + 1 if older else 1
         return _prepare(reader, slice_axis, place, f"{number}.0.0", console, processes or (os.cpu_count() or 1))
+    finally:
+        lock.release()
+
+
+def _found(reader: ScanReader, place: Path) -> PreparedStore | None:
+    """The newest complete version that was made of the files that are there now."""
+    stores = map(PreparedStore.open, versions(place))
+    return next((store for store in stores if _is_of(store, reader, place)), None)
 
 
 def _prepare(

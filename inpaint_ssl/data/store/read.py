@@ -77,7 +77,9 @@ class PreparedStore:
     def read(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """images (n, rows, columns, channels) and labels (n, rows, columns) uint8 of slices of one size."""
         try:
-            found = self.slices.__getitems__([int(index) for index in indices])
+            # Reading several at once starts threads, which takes longer than reading a single one.
+            at_once = self.slices.__getitems__ if len(indices) > 1 else lambda few: [self.slices[few[0]]]
+            found = at_once([int(index) for index in indices])
         except (ValueError, OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{self.folder} is damaged: a slice cannot be read ({reason}); {_REMEDY}") from None

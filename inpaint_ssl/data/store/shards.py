@@ -3,11 +3,13 @@
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,6 +99,15 @@ _job: list[Job] = []  # of a process of the pool
 
 def _take_job(job: Job) -> None:
     _job[:] = [job]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent says nothing to its pool, whose processes would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write(shard: Shard) -> Written:
@@ -105,15 +116,17 @@ def _write(shard: Shard) -> Written:
 
 def _death(job: Job, entries: Sequence[ScanEntry]) -> InputError:
     """Which of these scans ends the process that reads it: each is read once more in a process of its own."""
-    context = multiprocessing.get_context("spawn")
+    if _exit_code(os.getpid):
+        return InputError(
+            "no process can be started to read scans; a script has to be a file and call this under "
+            "if __name__ == '__main__', since each process runs the rest of it"
+        )
     for entry in entries:
-        process = context.Process(target=_read_once, args=(job.reader, entry))
-        process.start()
-        process.join()
-        if process.exitcode != 0:
+        exit_code = _exit_code(_read_once, job.reader, entry)
+        if exit_code:
             files = ", ".join(job.reader.shown_path(path) for path in job.reader.sources(entry)[:3])
             return InputError(
-                f"scan {entry.scan_id} ({files}): reading it ends the process (exit code {process.exitcode}); "
+                f"scan {entry.scan_id} ({files}): reading it ends the process (exit code {exit_code}); "
                 "the file is damaged, or memory is short: copy it again, remove the scan, or lower "
                 "data.prepare_processes",
                 "unreadable",
@@ -122,6 +135,14 @@ def _death(job: Job, entries: Sequence[ScanEntry]) -> InputError:
         f"a process that read one of {', '.join(entry.scan_id for entry in entries[:8])} was killed; memory may be "
         "short: lower data.prepare_processes"
     )
+
+
+def _exit_code(target: Callable[..., Any], *args: Any) -> int | None:
+    """Of a process that only calls `target`."""
+    process = multiprocessing.get_context("spawn").Process(target=target, args=args)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def _read_once(reader: ScanReader, entry: ScanEntry) -> None:
@@ -138,13 +159,14 @@ def write_shard(job: Job, shard: Shard) -> Written:
     records, n_bytes = [], 0
     try:
         for entry in shard.entries:
+            sources = source_files(job.reader, entry)  # before reading: a change meanwhile is then noticed next time
             scan = job.reader.read(entry)
-            record = describe(scan)
+            record = describe(scan, sources)
             for example in examples(scan, job.slice_axis, job.dtype):
                 content = shape.serialize_example(example)
                 n_bytes += len(content)
                 writer.write(content)
-            records.append(replace(record, sources=source_files(job.reader, entry)))
+            records.append(record)
         writer.close()
     except RuntimeError as error:  # as the writer says that the disk is full
         reason = " ".join(str(error).split())[:200]
@@ -174,9 +196,14 @@ def examples(scan: Scan, slice_axis: str, dtype: np.dtype) -> Iterator[dict[str,
 
 
 def source_files(reader: ScanReader, entry: ScanEntry) -> tuple[SourceFile, ...]:
-    """The files of a scan with their SHA-256."""
+    """The files of a scan with their SHA-256; InputError for one that cannot be read."""
     found = []
     for path in reader.sources(entry):
-        stat = os.stat(path)
-        found.append(SourceFile(reader.shown_path(path), stat.st_size, stat.st_mtime_ns, file_sha256(path)))
+        try:
+            stat, sha256 = os.stat(path), file_sha256(path)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); make it readable or remove the scan", "unreadable"
+            ) from None
+        found.append(SourceFile(reader.shown_path(path), stat.st_size, stat.st_mtime_ns, sha256))
     return tuple(found)
