@@ -72,7 +72,7 @@ def get_config() -> ConfigDict:
     c.data.prepared = ""  # folder of prepared data sets; "" = the folder "prepared" beside --workdir
     c.data.prepare_processes = 0  # that read scans in parallel; 0 = one for each core
     c.data.device_memory_fraction = 0.5  # of a device's memory, for training slices; larger sets are streamed
-    c.data.device_dtype = "float32"  # of images on the device: "float32" | "bfloat16" | "float16"; masks are uint8
+    c.data.device_dtype = "float32"  # of images on the device that are not integers: "float32" | "bfloat16" | "float16"
     c.data.stream_threads = 2  # threads that assemble batches when the training set is streamed
     c.data.stream_prefetch = 4  # batches assembled ahead of their use
 

@@ -87,7 +87,7 @@ def _held(process: psutil.Process) -> int:
 
 def _plain_loop(root: str, folder: str) -> None:
     """The rival, in the process that this module is started as."""
-    for path in sorted(Path(root, "imagesTr").glob("*.nii.gz")):
+    for path in sorted(Path(root).glob("images*/*.nii.gz")):
         image: Any = nib.load(path)
         hu = np.asarray(image.dataobj, np.float32)
         channels = []
@@ -95,8 +95,9 @@ def _plain_loop(root: str, folder: str) -> None:
             clipped = np.clip(hu, level - width / 2, level + width / 2)
             mean, std = clipped.mean(axis=(0, 1), keepdims=True), clipped.std(axis=(0, 1), keepdims=True)
             channels.append((clipped - mean) / np.maximum(std, 1e-8))
-        mask: Any = nib.load(str(path).replace("imagesTr", "labelsTr").replace("_0000.nii", ".nii"))
-        label = np.asarray(mask.dataobj).astype(np.uint8)
+        label_path = Path(root, "labelsTr", path.name.replace("_0000.nii", ".nii"))
+        mask: Any = nib.load(label_path) if label_path.exists() else None
+        label = np.zeros(hu.shape, np.uint8) if mask is None else np.asarray(mask.dataobj).astype(np.uint8)
         np.savez_compressed(Path(folder, path.name), image=np.stack(channels, axis=-1), label=label)
 
 

@@ -17,7 +17,7 @@ from inpaint_ssl.doctor.scans import PARTS, ScanSet
 # head in coarse CT), and 0.31 in the mean of five slices along a scan. Copies of a scan with 20 % noise, gamma 0.6 or
 # 1.6, JPEG of quality 30, blur, another size or a shift stay above 0.68 along the scan; a single slice with 10 % noise,
 # gamma or another size above 0.88, at JPEG quality 50 mostly.
-LIKE, LIKE_ALONG = 0.2, 0.1
+LIKE, LIKE_ALONG = 0.86, 0.55
 _ROUGH, _CLOSE = 0.9, 0.88  # correlations of descriptions that are looked at more closely, and at full resolution
 _ROUGH_KEPT = 12
 LEAST_CONTENT = 0.08  # share of a slice's pixels above the scan's mean; round cross-sections of little else are alike

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_sets import settings as dicom_settings
+from dicom_sets import volume, write_series
 from nifti_sets import make_msd, make_nnunet, message, open_root, random_image, random_label, save, write_description
 
-from inpaint_ssl.data.readers import CombinedDataset
+from inpaint_ssl.data.readers import CombinedDataset, open_dataset
 from inpaint_ssl.data.readers.combined import parse_root
 from inpaint_ssl.data.readers.detect import detect_format
 from inpaint_ssl.data.splits import SplitSettings, make_splits
@@ -55,6 +57,18 @@ def test_further_scans_are_unlabelled_and_named_after_their_folder(main: Path, m
         assert one.shown_path(reader.entries[1].label_path) == "labelsTr/b.nii.gz"
     settings = reader.settings()
     assert settings["main"] == alone.settings() and list(settings["unlabelled"]) == ["clinic"]
+
+
+def test_a_dicom_folder_named_after_its_patient_is_not_named(tmp_path: Path) -> None:
+    clinic = tmp_path / "Miller_Anna"
+    write_series(clinic / "series", volume(0))
+    save(tmp_path / "main" / "x.nii.gz", random_image(0).astype(np.int16))
+    given = dicom_settings(tmp_path / "salt", root=str(tmp_path / "main"), format="nifti")
+    reader = open_dataset(replace(given, unlabelled_roots=(f"dicom:{clinic}",)))
+    (entry,) = (entry for entry in reader.entries if "__" in entry.scan_id)
+    assert reader.read(entry).entry == entry
+    shown = [entry.scan_id, entry.subject_id, *map(reader.shown_path, reader.sources(entry)), str(reader.settings())]
+    assert entry.scan_id.startswith("hash-") and not [text for text in shown if "miller" in text.lower()]
 
 
 def test_labels_and_official_splits_of_further_scans_are_passed_over(main: Path, more: Path) -> None:

@@ -163,7 +163,9 @@ def test_directions_that_are_none_are_named(tmp_path: Path) -> None:
         ds = pydicom.dcmread(path)
         ds.ImageOrientationPatient, ds.PixelSpacing = list(AXIAL), [0, 1]
         ds.save_as(path)
-    assert "PixelSpacing is 0\\1, expected mm above 0" in message(open_at, tmp_path / "set")
+    assert "PixelSpacing is 0\\1, expected 0.001 to 1000 mm" in message(open_at, tmp_path / "set")
+    write(tmp_path / "set", volume(0), places=positions(4) * 1e300)
+    assert "is -2e+301\\-3e+301\\4.75e+301, expected mm up to 1e+06" in message(open_at, tmp_path / "set")
 
 
 @pytest.mark.parametrize(

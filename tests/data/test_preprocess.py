@@ -125,6 +125,9 @@ def test_scans_that_cannot_be_normalised_are_refused() -> None:
     image[..., 1] = 3
     with pytest.raises(InputError, match=r"scan_7: channel 1 has the same value everywhere"):
         source_of(scan_of(image), settings())
+    image = np.random.default_rng(6).normal(size=(2, 4, 4, 1)).astype(np.float32) * np.float32(1e-42)
+    with pytest.raises(InputError, match=r"scan_7: its values are too large or vary too little"):
+        source_of(scan_of(image), settings())
 
 
 def test_channels_of_the_network_input() -> None:
@@ -160,3 +163,5 @@ def test_equal_voxels_have_equal_hashes_in_any_type() -> None:
     changed[2, 3, 4] += 1
     assert describe(scan_of(changed)).image_sha256 not in hashes
     assert describe(scan_of(whole.reshape(4, 3, 5))).image_sha256 not in hashes
+    huge = (whole * 2.0**80).astype(np.float32)  # whole numbers that no integer type holds
+    assert describe(scan_of(huge)).image_sha256 != describe(scan_of(2 * huge)).image_sha256

@@ -47,6 +47,11 @@ def check_roots(main: str, roots: Sequence[str]) -> None:
         places[root] = place
 
 
+def _shown_name(root: str, reader: ScanReader) -> str:
+    """A folder's name as it may be written: one of DICOM files can be a patient's name, which its reader hides."""
+    return reader.name if reader.settings()["reader"] == "dicom" else folder_name(root)
+
+
 class CombinedDataset(ScanReader):
     """The scans of `main`, and those of further folders as "<folder's name>__<scan id>", all unlabelled.
 
@@ -59,7 +64,7 @@ class CombinedDataset(ScanReader):
         self.channel_names = main.channel_names
         self.labels = main.labels
         self._main = main
-        self._further = {folder_name(root): (Path(root).expanduser(), reader) for root, reader in further}
+        self._further = {_shown_name(root, reader): (Path(root).expanduser(), reader) for root, reader in further}
         self._place: dict[str, tuple[str, ScanEntry]] = {}  # by scan id: name of the folder and the reader's own entry
         entries, notes = list(main.entries), list(main.notes)
         subjects = {entry.subject_id for entry in main.entries}

@@ -28,6 +28,6 @@ def detect_format(folder: Path) -> str:
         return "nifti"
     found = "other files" if any(folder.iterdir()) else "an empty folder"
     raise InputError(
-        f"data.root: no data set in {folder} ({found}); looked for dataset.json (MSD, nnU-Net v2), image_files and "
+        f"no data set in {folder} ({found}); looked for dataset.json (MSD, nnU-Net v2), image_files and "
         "annotations (SKM-TEA), NIfTI (.nii.gz, .nii) and DICOM files; give the folder that holds them"
     )

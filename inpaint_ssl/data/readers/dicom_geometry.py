@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from inpaint_ssl.data.readers.dicom_series import Frame
+from inpaint_ssl.data.readers.grid import LARGEST_MM, SMALLEST_MM
 from inpaint_ssl.errors import InputError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_FARTHEST_MM = 1e6
 _SAME_PLACE_MM = 0.01
 _SAME_DIRECTION = 2e-3  # of direction cosines, which are often rounded to three digits
 _SHARE_OF_SPACING = 0.02
@@ -122,8 +124,15 @@ def _check_planes(frames: Sequence[Frame], place: Place) -> None:
     _check_localizer(list(orientations.values()), place)
     first = frames[0]
     assert first.orientation is not None and first.pixel_spacing is not None
-    if min(first.pixel_spacing) <= 0:
-        raise place.error(f"PixelSpacing is {_said(first.pixel_spacing)}, expected mm above 0; correct the header")
+    if not all(SMALLEST_MM <= mm <= LARGEST_MM for mm in first.pixel_spacing):
+        expected = f"expected {SMALLEST_MM:g} to {LARGEST_MM:g} mm"
+        raise place.error(f"PixelSpacing is {_said(first.pixel_spacing)}, {expected}; correct the header")
+    far = next((frame for frame in frames if max(map(abs, frame.position or ())) > _FARTHEST_MM), None)
+    if far is not None:
+        raise place.error(
+            f"ImagePositionPatient of {place.frame(far)} is {_said(far.position)}, expected mm up to {_FARTHEST_MM:g}; "
+            "correct the header"
+        )
     for frame in frames:
         assert frame.orientation is not None and frame.pixel_spacing is not None
         differences = {

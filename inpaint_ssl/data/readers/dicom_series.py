@@ -21,6 +21,7 @@ from inpaint_ssl.data.readers.dicom_headers import (
 )
 from inpaint_ssl.data.readers.dicom_ids import identity_terms
 from inpaint_ssl.data.readers.dicom_values import padding_range, rescale_of
+from inpaint_ssl.data.readers.grid import LARGEST_MM, SMALLEST_MM
 
 _CLASS = "1.2.840.10008.5.1.4.1.1."
 # Image, Enhanced and Legacy Converted Enhanced storage.
@@ -147,7 +148,7 @@ def about(header: Dataset, modality: str, kept: Stored) -> About:
         shown_text(header, "SeriesNumber"),
         shown_text(header, "SeriesDescription"),
         number(header, "GantryDetectorTilt") or 0.0,
-        next((abs(mm) for mm in thickness if mm), 1.0),
+        next((abs(mm) for mm in thickness if mm and SMALLEST_MM <= abs(mm) <= LARGEST_MM), 1.0),
         kept.photometric,
         padding_range(header, kept) is not None,
         _acquisition(header),

@@ -7,6 +7,8 @@ import numpy as np
 from inpaint_ssl.data.geometry import corner_distance_mm, ras_orientation, reorient
 from inpaint_ssl.errors import InputError
 
+SMALLEST_MM, LARGEST_MM = 1e-3, 1e3  # that a voxel may measure
+
 
 @dataclass(frozen=True)
 class Grid:

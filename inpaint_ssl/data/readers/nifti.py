@@ -17,7 +17,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from inpaint_ssl.data.geometry import axis_codes, ras_orientation, reorient
 from inpaint_ssl.data.labels import LabelRules, checked_label
-from inpaint_ssl.data.readers.grid import Grid, orientation_on
+from inpaint_ssl.data.readers.grid import LARGEST_MM, SMALLEST_MM, Grid, orientation_on
 from inpaint_ssl.data.readers.layouts import Layout, relative_to
 from inpaint_ssl.data.readers.quiet import quiet
 from inpaint_ssl.data.readers.settings import ReaderSettings
@@ -35,7 +35,6 @@ _LARGEST_PACKING = 1032
 _LARGEST_BYTES = 2**36
 _LARGEST_OFFSET = 2**26  # bytes of header and extensions
 _COPIES = 3  # of a volume that are in memory at once while it is read
-_SMALLEST_MM, _LARGEST_MM = 1e-3, 1e3  # of a voxel
 _Result = TypeVar("_Result")
 
 
@@ -116,9 +115,9 @@ def scan_of(
     orientation = ras_orientation(grid.affine)
     _, affine = reorient(np.broadcast_to(np.uint8(0), grid.shape), grid.affine, orientation)
     x, y, z = (float(n) for n in nib.affines.voxel_sizes(affine))
-    if not (min(x, y, z) >= _SMALLEST_MM and max(x, y, z) <= _LARGEST_MM):
+    if not (min(x, y, z) >= SMALLEST_MM and max(x, y, z) <= LARGEST_MM):
         raise InputError(
-            f"{grid.path}: voxels of {x:.3g} x {y:.3g} x {z:.3g} mm, expected {_SMALLEST_MM:g} to {_LARGEST_MM:g} mm; "
+            f"{grid.path}: voxels of {x:.3g} x {y:.3g} x {z:.3g} mm, expected {SMALLEST_MM:g} to {LARGEST_MM:g} mm; "
             "correct the header, whose unit is mm, or remove the scan",
             "geometry",
         )
