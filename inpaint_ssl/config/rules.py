@@ -117,7 +117,7 @@ RULES: dict[str, Rule] = {
     "data.phantom.snr": POSITIVE,
     "split.fractions": _tuple_of(lambda part: is_number(part) and 0 < part < 1, "three numbers in (0, 1)", length=3),
     "split.method": _one_of("auto", "fractions", "official", "k_fold"),
-    "split.folds": _at_least(3),
+    "split.folds": _at_least(2),
     "split.fold": _at_least(0),
     "split.pretraining_extents": _tuple_of(lambda part: is_number(part) and part > 0, "numbers above 0", empty=True),
     "split.pretraining_extent": _at_least(0),
@@ -222,6 +222,11 @@ def check_together(v: dict[str, Any]) -> None:
 
 
 def _check_split(v: dict[str, Any]) -> None:
+    if v["split.file"] and v["split.method"] in ("official", "k_fold"):
+        raise InputError(
+            f"config.split.method: got {v['split.method']!r} with config.split.file, which names the subjects of each "
+            "part; leave one of the two out"
+        )
     if not math.isclose(sum(v["split.fractions"]), 1.0, abs_tol=1e-6):
         raise InputError(
             f"config.split.fractions: got {v['split.fractions']}, which add up to {sum(v['split.fractions']):g}, "

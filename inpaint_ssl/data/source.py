@@ -209,15 +209,13 @@ def scan_info(record: ScanRecord, preprocessing: Preprocessing, first: int) -> S
     return ScanInfo(record.scan_id, record.subject_id, record.has_label, n_slices, first, record.spacing_mm, placement)
 
 
-def placed(slices: np.ndarray, placement: Placement, dtype: np.dtype) -> np.ndarray:
-    """Displayed slices (S, rows, columns, ...), resampled if the placement says so, in images (S, H, W, ...) of zeros.
+def put(slices: np.ndarray, placement: Placement, images: np.ndarray) -> np.ndarray:
+    """Write displayed slices (S, rows, columns, ...), resampled if the placement says so, into images (S, H, W, ...).
 
-    uint8 slices without channels are label maps, which take the nearest pixel.
+    Slices without channels are label maps, which take the nearest pixel. Returns `images`.
     """
     if placement.resampled:
-        rows, columns = placement.slice_size
-        slices = resample_slices(slices, (rows, columns), nearest=slices.ndim == 3)
-    images = np.zeros((len(slices), *placement.image_size, *slices.shape[3:]), dtype)
+        slices = resample_slices(slices, placement.slice_size, nearest=slices.ndim == 3)
     fill(images, slices, placement)
     return images
 
@@ -226,12 +224,12 @@ def source_of(scan: Scan, preprocessing: Preprocessing) -> ArraySliceSource:
     """The slices of one scan in memory; InputError naming the scan when it cannot be placed or normalised."""
     record = describe(scan)
     info, axis = scan_info(record, preprocessing, 0), preprocessing.slice_axis
-    n = info.n_slices
+    n, size = info.n_slices, (info.n_slices, *preprocessing.image_size)
     label = np.zeros(record.shape, np.uint8) if scan.label is None else scan.label
     dtype = np.dtype(np.float32) if info.placement.resampled else scan.image.dtype
     return ArraySliceSource(
-        images=placed(display(scan.image, axis), info.placement, dtype),
-        targets=placed(display(label, axis), info.placement, np.dtype(np.uint8)),
+        images=put(display(scan.image, axis), info.placement, np.zeros((*size, scan.image.shape[3]), dtype)),
+        targets=put(display(label, axis), info.placement, np.zeros(size, np.uint8)),
         example_ids=example_ids([info]),
         scan_of=np.zeros(n, np.int32),
         slice_of=np.arange(n, dtype=np.int32),

@@ -208,13 +208,13 @@ def drop_leaks(
     entries = sorted((entry for entry in entries if entry.scan_id in content), key=lambda entry: entry.scan_id)
     held_out = {*splits.validation, *splits.test}
     held = {content[entry.scan_id]: entry for entry in entries if entry.subject_id in held_out}
-    train, unlabelled = set(splits.train), set(splits.unlabelled)
+    train, pretrains = set(splits.train), splits.settings["use_unlabelled"]
     dropped: dict[str, str] = {}
     for entry in entries:
         twin = held.get(content[entry.scan_id])
-        if twin is None or entry.subject_id not in train | unlabelled:
+        if twin is None or entry.subject_id in held_out or not (pretrains or entry.subject_id in train):
             continue
-        if entry.subject_id in train and (entry.has_label or splits.settings["use_unlabelled"]):
+        if entry.subject_id in train and (entry.has_label or pretrains):
             part = "validation" if twin.subject_id in splits.validation else "test"
             raise InputError(
                 f"scan {entry.scan_id} of training subject {entry.subject_id} has the same voxels as {part} scan "
@@ -228,8 +228,8 @@ def drop_leaks(
             f"subject {entry.subject_id} is not pretrained on: its scan {entry.scan_id} has the same voxels as "
             f"{twin.scan_id}, which validates or tests",
         )
-    if not dropped:
-        return splits, ()
+    if not dropped.keys() & set(splits.unlabelled):  # none, or, in a study that goes on, dropped before
+        return splits, tuple(dropped.values())
     remaining = replace(splits, unlabelled=tuple(s for s in splits.unlabelled if s not in dropped))
     return _with_pretraining(remaining), tuple(dropped.values())
 

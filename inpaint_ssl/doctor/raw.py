@@ -45,7 +45,7 @@ def look_closer(reader: ScanReader, entry: ScanEntry, error: InputError, slice_a
 def shown(text: str, reader: ScanReader, entry: ScanEntry) -> str:
     """A message with every path of the scan as it may be written to files."""
     for path in sorted((*entry.image_paths, entry.label_path), key=len, reverse=True):
-        text = text if path else text
+        text = text.replace(path, reader.shown_path(path)) if path else text
     return text
 
 

@@ -1,6 +1,6 @@
 """From the configuration to checked data: what is wrong with the input is found here, before any training."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +52,11 @@ class StudyData:
     notes: tuple[str, ...]
 
 
-def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
-    """Prepare and check everything; writes nothing to `workdir`. Raises InputError naming file or setting."""
+def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[[], str] = str) -> StudyData:
+    """Prepare and check everything; writes nothing to `workdir`.
+
+    Raises InputError naming file or setting, and signals.Stopped when stop() names a signal while scans are read.
+    """
     data = config.data
     patches = PatchSpec(config.corruption.patch_size, config.corruption.sampling, config.corruption.area_fraction)
     patches.check(data.image_size, config.corruption.task)
@@ -68,7 +71,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console) -> StudyData:
     settings = SplitSettings.from_config(config.split.to_dict(), data.use_unlabelled)
     splits = load_or_make_splits(workdir / "splits.json", dataset.entries, settings)
     folder = prepared_folder(data.prepared, workdir)
-    store = prepare_store(dataset, data.slice_axis, folder, console, data.prepare_processes)
+    store = prepare_store(dataset, data.slice_axis, folder, console, data.prepare_processes, stop)
     records = {record.scan_id: record for record in store.records}
     voxels = {scan_id: record.image_sha256 for scan_id, record in records.items()}
     splits, leaks = drop_leaks(splits, voxels, dataset.entries)

@@ -100,7 +100,7 @@ def _train_and_evaluate(
 
     configure(config)
     _check_stage(config.stage, cells, workdir)
-    data = prepare(config, workdir, console)
+    data = prepare(config, workdir, console, stops.here)
     manifest = make_manifest(config, data)
     _check_same_dtype(workdir, manifest)
     trainer = Trainer(config, data, workdir, manifest, console, machines, stop=stops.together)

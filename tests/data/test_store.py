@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import sys
@@ -123,7 +124,9 @@ def test_nothing_is_read_again_until_something_changes(tmp_path: Path, monkeypat
     old = image.read_bytes()
     stored = nib.Nifti1Image.from_bytes(gzip.decompress(old))
     nib.save(nib.Nifti1Image(np.asarray(stored.dataobj) + 1, stored.affine), image)
-    second = prepare(open_root(root), "sagittal", folder, QUIET)
+    said = io.StringIO()
+    second = prepare(open_root(root), "sagittal", folder, Console(file=said))
+    assert f"note: {first.folder} was prepared from other files" in said.getvalue()
     assert second.folder.name == "2.0.0" and versions(folder) == ["1.0.0", "2.0.0"]
     assert second.records[0].image_sha256 != first.records[0].image_sha256
     image.write_bytes(old)  # ... and back: the first version is found again
@@ -142,10 +145,15 @@ def test_settings_and_scans_decide_too(tmp_path: Path) -> None:
     mapped = prepare(open_root(root, label_map=("2=1",)), "sagittal", folder, QUIET)
     assert mapped.folder.parent != one.folder.parent
     assert set(mapped.records[0].label_voxels) == {1}
+    assert (
+        prepare(open_root(root, geometry_tolerance_mm=5.0), "sagittal", folder, QUIET).folder.parent
+        != one.folder.parent
+    )
     (root / "imagesTs" / "knee_009.nii.gz").unlink()
     assert len(prepare(open_root(root), "sagittal", folder, QUIET).records) == len(one.records) - 1
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(tmp_path: Path, sources: list[str]) -> None:
     one, three = (prepare(SmallReader(sources), "axial", tmp_path / str(n), QUIET, n) for n in (1, 3))
     assert one.records == three.records

@@ -1,5 +1,6 @@
 """Preparing that goes wrong or is stopped: what is said then, and that nothing half-written is taken for whole."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,12 +10,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 from nifti_sets import message
 from rich.console import Console
 from store_readers import SmallReader, versions, write_sources
 
 from inpaint_ssl.data import prepare_store as prepare
 from inpaint_ssl.data.store import shards
+from inpaint_ssl.data.store.layout import settings_folder
+from inpaint_ssl.signals import Stopped
 
 QUIET = Console(quiet=True)
 HERE = Path(__file__).resolve().parent
@@ -111,6 +115,31 @@ def test_killed_in_the_middle(tmp_path: Path, sources: list[str]) -> None:
     assert versions(folder) == ["1.0.0"] and len(store.records) == 20
 
 
+def test_a_signal_stops_it_within_a_second_or_two(tmp_path: Path, sources: list[str]) -> None:
+    began = time.monotonic()
+    reader, asked = SmallReader(sources, {"all": 3}), lambda: "SIGTERM" if time.monotonic() - began > 2 else ""
+    with pytest.raises(Stopped, match="SIGTERM"):
+        prepare(reader, "axial", tmp_path / "prepared", QUIET, 2, asked)
+    assert versions(tmp_path / "prepared") == []
+    assert not [process for process in psutil.Process().children() if "spawn_main" in " ".join(process.cmdline())]
+
+
+def test_waiting_for_another_process_can_be_stopped_too(tmp_path: Path, sources: list[str]) -> None:
+    reader, console = SmallReader(sources[:3]), Console(record=True, file=io.StringIO(), width=200)
+    place = settings_folder(tmp_path, reader, "axial")
+    place.mkdir(parents=True)
+    with FileLock(place / ".lock"), pytest.raises(Stopped):
+        prepare(
+            reader,
+            "axial",
+            tmp_path,
+            console,
+            1,
+            lambda: "SIGTERM" if "another" in console.export_text(clear=False) else "",
+        )
+
+
+@pytest.mark.slow
 def test_two_at_once_prepare_once(tmp_path: Path, sources: list[str]) -> None:
     with ThreadPoolExecutor(2) as pool:
         stores = list(pool.map(lambda _: prepare(SmallReader(sources[:8]), "axial", tmp_path / "p", QUIET), range(2)))

@@ -82,6 +82,15 @@ def test_no_path_of_this_machine_is_written(broken: Diagnosis, tmp_path: Path) -
         assert str(broken.found.root) not in lines(finding)
 
 
+def test_nor_of_a_further_folder(tmp_path: Path) -> None:
+    further = broken_set.save(tmp_path / "more" / "scan_1.nii.gz", broken_set.tissue(50))
+    further.write_bytes(further.read_bytes()[:-2000])
+    root = broken_set.clean(tmp_path, 4)
+    config = broken_set.settings(root, data__unlabelled_roots=(str(tmp_path / "more"),), data__prepare_processes=1)
+    finding = next(f for f in examine(config, QUIET).findings if f.kind == "unreadable")
+    assert "more/scan_1.nii.gz" in lines(finding) and str(tmp_path) not in lines(finding)
+
+
 def test_clean_data_have_no_warning(tmp_path: Path) -> None:
     diagnosis = examine(broken_set.settings(broken_set.clean(tmp_path)), QUIET)
     assert {f.severity for f in diagnosis.findings} == {"info"}

@@ -56,6 +56,7 @@ class DicomDataset(ScanReader):
             "version": 1,
             "labels": listing.rules.to_dict(),
             "channels": list(listing.channel_names),
+            "geometry_tolerance_mm": self._tolerance_mm,
             "ids": listing.ids,
         }
 

@@ -65,8 +65,14 @@ class NiftiDataset(ScanReader):
         self._tolerance_mm = settings.geometry_tolerance_mm
 
     def settings(self) -> Mapping[str, Any]:
-        """Label rules and channels."""
-        return {"reader": "nifti", "version": 1, "labels": self._rules.to_dict(), "channels": list(self.channel_names)}
+        """Label rules, channels, and how far grids may lie apart."""
+        return {
+            "reader": "nifti",
+            "version": 1,
+            "labels": self._rules.to_dict(),
+            "channels": list(self.channel_names),
+            "geometry_tolerance_mm": self._tolerance_mm,
+        }
 
     def shown_path(self, path: str) -> str:
         """Relative to the root."""

@@ -36,7 +36,8 @@ def dataset_slug(name: str) -> str:
 
 def store_settings(reader: ScanReader, slice_axis: str) -> dict[str, Any]:
     """Everything besides the source files that decides what is stored."""
-    return {"format": FORMAT, "reader": dict(reader.settings()), "slice_axis": slice_axis}
+    names = {name: list(v) if isinstance(v, tuple) else v for name, v in reader.labels.items()}
+    return {"format": FORMAT, "reader": dict(reader.settings()), "labels": names, "slice_axis": slice_axis}
 
 
 def settings_folder(folder: Path, reader: ScanReader, slice_axis: str) -> Path:

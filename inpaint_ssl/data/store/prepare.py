@@ -1,15 +1,17 @@
 """Preparing a data set: found again when nothing has changed, else written as a new version, whole or not at all."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from inpaint_ssl.data.record import ScanRecord
@@ -32,18 +34,30 @@ from inpaint_ssl.data.store.shards import Job, Shard, Written, divided, write_sh
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import file_sha256, read_json, sha256_of, write_json_atomic
 from inpaint_ssl.progress import StageProgress
+from inpaint_ssl.signals import Stopped
 
 CHECKED = "checked.json"
 
 
 def prepare_store(
-    reader: ScanReader, slice_axis: str, folder: Path, console: Console, processes: int = 0
+    reader: ScanReader,
+    slice_axis: str,
+    folder: Path,
+    console: Console,
+    processes: int = 0,
+    stop: Callable[[], str] = str,
 ) -> PreparedStore:
     """The prepared form of a data set in `folder`, written if it is not there yet or its sources have changed.
 
     processes: that read scans in parallel; 0 = one for each core. Another process that prepares the same waits. Raises
-    InputError naming the first scan that cannot be read; nothing then looks finished.
+    InputError naming the first scan that cannot be read, and signals.Stopped when stop() names a signal; nothing then
+    looks finished.
     """
+
+    def check() -> None:
+        if signal := stop():
+            raise Stopped(signal)
+
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise InputError(  # it would wait for the lock of the process that waits for this one
             "prepare_store is called while a process starts that is to read scans; put the calls of your script under "
@@ -60,7 +74,11 @@ def prepare_store(
         ) from None
     lock = FileLock(place / ".lock")
     try:
-        lock.acquire()
+        _acquire(
+            lock, lambda: _say(console, f"note: {reader.name} is being prepared by another process; waiting"), check
+        )
+    except Stopped:
+        raise
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         store = _found(reader, place)  # what others have prepared can be used without writing
         if store is None:
@@ -75,24 +93,59 @@ def prepare_store(
             return store
         older = versions(place)
         if older:
-            _say(console, f"note: the sources of {reader.name} have changed since {older[0]}, which may be deleted")
+            _say(
+                console,
+                f"note: {older[0]} was prepared from other files than those that {reader.name} has now; "
+                "it may be deleted unless another study uses it",
+            )
         number = int(older[0].name.partition(".")[0]) + 1 if older else 1
-        return _prepare(reader, slice_axis, place, f"{number}.0.0", console, processes or (os.cpu_count() or 1))
+        processes = processes or (os.cpu_count() or 1)
+        return _prepare(reader, slice_axis, place / f"{number}.0.0", console, processes, check)
     finally:
         lock.release()
 
 
+def _acquire(lock: FileLock, tell: Callable[[], None], check: Callable[[], None]) -> None:
+    """Wait for the lock; `tell` is called once if that takes longer, `check` about every second."""
+    for tries in itertools.count():
+        try:
+            lock.acquire(timeout=1)
+            return
+        except Timeout:
+            if tries == 1:
+                tell()
+            check()
+
+
 def _found(reader: ScanReader, place: Path) -> PreparedStore | None:
-    """The newest complete version that was made of the files that are there now."""
-    stores = map(PreparedStore.open, versions(place))
-    return next((store for store in stores if _is_of(store, reader, place)), None)
+    """The newest complete version that was made of the files that are there now.
+
+    InputError of the first damaged one when none is: it may be of them.
+    """
+    damaged: list[InputError] = []
+    for version in versions(place):
+        try:
+            store = PreparedStore.open(version)
+        except InputError as error:
+            damaged.append(error)
+            continue
+        if _is_of(store, reader, place):
+            return store
+    if damaged:
+        raise damaged[0]
+    return None
 
 
 def _prepare(
-    reader: ScanReader, slice_axis: str, place: Path, version: str, console: Console, processes: int
+    reader: ScanReader,
+    slice_axis: str,
+    version: Path,
+    console: Console,
+    processes: int,
+    check: Callable[[], None],
 ) -> PreparedStore:
     job = Job(reader, slice_axis, common_dtype(reader.stored_dtype(entry) for entry in reader.entries))
-    temporary = Path(tempfile.mkdtemp(prefix=INCOMPLETE, dir=place))
+    temporary = Path(tempfile.mkdtemp(prefix=INCOMPLETE, dir=version.parent))
     try:
         slug, parts = dataset_slug(reader.name), divided(reader)
         shards = [
@@ -102,21 +155,21 @@ def _prepare(
         written: dict[int, Written] = {}
         done, total = 0, len(reader.entries)
         with StageProgress(f"prepare {reader.name}", total, "scan", console=console) as progress:
-            for shard in write_shards(job, shards, processes):
+            for shard in write_shards(job, shards, processes, check):
                 written[shard.number] = shard
                 done += len(shard.records)
                 progress.update(done, shard.records[-1].scan_id)
             progress.finish(done)
-        _describe(temporary, version, job, slug, [written[number] for number in range(len(shards))])
+        _describe(temporary, version.name, job, slug, [written[number] for number in range(len(shards))])
         temporary.chmod(0o755)  # mkdtemp makes private folders; data sets are shared
         for path in temporary.iterdir():
             with open(path, "rb") as stream:
                 os.fsync(stream.fileno())
-        os.rename(temporary, place / version)
+        os.rename(temporary, version)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return PreparedStore.open(place / version)
+    return PreparedStore.open(version)
 
 
 def _describe(folder: Path, version: str, job: Job, slug: str, shards: list[Written]) -> None:
@@ -148,7 +201,6 @@ def _describe(folder: Path, version: str, job: Job, slug: str, shards: list[Writ
         "name": job.reader.name,
         "settings": store_settings(job.reader, job.slice_axis),
         "channel_names": list(job.reader.channel_names),
-        "labels": {name: list(v) if isinstance(v, tuple) else v for name, v in job.reader.labels.items()},
         "dtype": job.dtype.name,
         "files": {path.name: path.stat().st_size for path in sorted(folder.glob("*.array_record-*"))},
         "descriptions": {path.name: file_sha256(str(path)) for path in sorted(folder.glob("*.json"))},
@@ -176,7 +228,10 @@ def _is_of(store: PreparedStore, reader: ScanReader, place: Path) -> bool:
         if not _same_entry(record, entry.subject_id, entry.has_label, entry.split):
             return False
         files = reader.sources(entry)
-        stats = [os.stat(file) for file in files]
+        try:
+            stats = [os.stat(file) for file in files]
+        except OSError:  # gone since the set was listed; reading it says so
+            return False
         if [stat.st_size for stat in stats] != [source.size for source in record.sources]:
             return False
         here = [stat.st_mtime_ns for stat in stats]

@@ -19,7 +19,7 @@ from inpaint_ssl.data.source import (
     chosen_scans,
     example_id,
     example_ids,
-    placed,
+    put,
     renumbered,
     scan_info,
 )
@@ -146,16 +146,23 @@ class StoredSliceSource:
     def __getitem__(self, index: int) -> SliceRecord:
         number, offset = self._located(index)
         scan = self.scans[number]
-        images, labels = self._images(number, [offset])
+        images, labels = self._zeros(1)
+        self._put(number, [offset], images, labels)
         box = np.array(scan.placement.box, np.int32)
         name = example_id(scan.scan_id, offset)
         return SliceRecord(images[0], labels[0], name, number, offset, box, self.statistics[number])
 
-    def _images(self, number: int, offsets: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Raw images and label maps of slices of one scan, placed."""
-        images, labels = self.store.read([self.starts[number] + offset for offset in offsets])
+    def _zeros(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """n images and label maps to be written into."""
+        height, width, channels = self.image_shape
+        return np.zeros((n, height, width, channels), self.image_dtype), np.zeros((n, height, width), np.uint8)
+
+    def _put(self, number: int, offsets: Sequence[int], images: np.ndarray, targets: np.ndarray) -> None:
+        """Write slices of one scan, raw, and their label maps into images and targets (n, H, W, ...) of zeros."""
+        found, labels = self.store.read([self.starts[number] + offset for offset in offsets])
         placement = self.scans[number].placement
-        return placed(images, placement, self.image_dtype), placed(labels, placement, np.dtype(np.uint8))
+        put(found, placement, images)
+        put(labels, placement, targets)
 
     def label_volume(self, scan: ScanInfo) -> np.ndarray:
         """uint8 (X, Y, Z): the label values of a scan on its own grid, zeros where it has no label."""
@@ -180,12 +187,11 @@ class StoredSliceSource:
     def load(self) -> ArraySliceSource:
         """All slices in memory."""
         n = len(self)
-        images = np.zeros((n, *self.image_shape), self.image_dtype)
-        targets = np.zeros((n, *self.image_shape[:2]), np.uint8)
+        images, targets = self._zeros(n)
         counts = [scan.n_slices for scan in self.scans]
         for number, scan in enumerate(self.scans):
             part = slice(scan.first, scan.first + scan.n_slices)
-            images[part], targets[part] = self._images(number, range(scan.n_slices))
+            self._put(number, range(scan.n_slices), images[part], targets[part])
         boxes = np.array([scan.placement.box for scan in self.scans], np.int32)
         return ArraySliceSource(
             images=images,

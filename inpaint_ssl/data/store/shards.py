@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -64,8 +65,10 @@ def divided(reader: ScanReader) -> list[tuple[ScanEntry, ...]]:
     return [tuple(shard) for shard in shards]
 
 
-def write_shards(job: Job, shards: Sequence[Shard], processes: int) -> Iterator[Written]:
-    """Write all shards, several at once; yields each as it is done.
+def write_shards(
+    job: Job, shards: Sequence[Shard], processes: int, check: Callable[[], None] = lambda: None
+) -> Iterator[Written]:
+    """Write all shards, several at once; yields each as it is done. `check` is called about every second.
 
     Generated scans of a single shard are made in this process. Raises the InputError of the first scan that cannot be
     read; when a process dies, one that names the scan it died of.
@@ -77,19 +80,25 @@ def write_shards(job: Job, shards: Sequence[Shard], processes: int) -> Iterator[
     count = max(1, min(processes, len(shards)))
     waiting = list(reversed(shards))
     running: dict[Future[Written], Shard] = {}
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(count, mp_context=context, initializer=_take_job, initargs=(job,)) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < count + 1:  # one ahead, so that no process waits
                     shard = waiting.pop()
                     running[pool.submit(_write, shard)] = shard
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+                check()
                 for future in done:
                     written = future.result()
                     del running[future]
                     yield written
         except BrokenProcessPool:
             raise _death(job, [entry for shard in running.values() for entry in shard.entries]) from None
+        except BaseException:  # the shards that are being written are of no use any more
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -99,6 +108,7 @@ _job: list[Job] = []  # of a process of the pool
 
 def _take_job(job: Job) -> None:
     _job[:] = [job]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends these
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
