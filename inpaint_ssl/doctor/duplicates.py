@@ -18,7 +18,7 @@ from inpaint_ssl.doctor.scans import PARTS, ScanSet
 # 1.6, JPEG of quality 30, blur, another size or a shift stay above 0.68 along the scan; a single slice with 10 % noise,
 # gamma or another size above 0.88, at JPEG quality 50 mostly.
 LIKE, LIKE_ALONG = 0.86, 0.55
-_ROUGH, _CLOSE = 0.9, 0.88  # correlations of descriptions that are looked at more closely, and at full resolution
+_ROUGH, _CLOSE = 0.92, 0.88  # correlations of descriptions that are looked at more closely, and at full resolution
 _ROUGH_KEPT = 12
 LEAST_CONTENT = 0.08  # share of a slice's pixels above the scan's mean; round cross-sections of little else are alike
 _SHIFT = 0.35  # grid pixels that a shift by one pixel must make to be tried
@@ -126,10 +126,11 @@ def _alike(one: _Slices, other: _Slices) -> Iterator[tuple[float, int, int]]:
         for rows, columns in moves:
             moved = block if (rows, columns) == (0, 0) else shifted(block, rows, columns, one.size)
             a, b = np.nonzero(descriptors(moved, _ROUGH_KEPT) @ rough.T > _ROUGH)
+            own, (seen, place) = descriptors(moved, KEPT), np.unique(b, return_inverse=True)
+            fine = descriptors(other.coefficients[seen], KEPT)
             for first in range(0, len(a), _BLOCK):
                 rows_a, rows_b = a[first : first + _BLOCK], b[first : first + _BLOCK]
-                own, fine = descriptors(moved[rows_a], KEPT), descriptors(other.coefficients[rows_b], KEPT)
-                values = np.einsum("ij,ij->i", own, fine)
+                values = np.einsum("ij,ij->i", own[rows_a], fine[place[first : first + _BLOCK]])
                 for hit in np.flatnonzero(values > _CLOSE).tolist():
                     yield float(values[hit]), start + int(rows_a[hit]), int(rows_b[hit])
 

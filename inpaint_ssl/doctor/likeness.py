@@ -68,7 +68,7 @@ def coefficients(slices: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 def descriptors(coefs: np.ndarray, kept: int) -> np.ndarray:
     """Coefficients (S, KEPT, KEPT) as unit vectors float32 (S, kept * kept), whose products are correlations."""
-    fine = (coefs[:, :kept, :kept].astype(np.float32) * _fineness()[:kept, :kept]).reshape(len(coefs), -1)
+    fine = (coefs[:, :kept, :kept].astype(np.float32) * _fineness()[:kept, :kept]).reshape(len(coefs), kept * kept)
     return fine / np.maximum(np.linalg.norm(fine, axis=1, keepdims=True), 1e-9)
 
 
