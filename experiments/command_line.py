@@ -1,5 +1,6 @@
 """What the commands share: flags and the flag --config read from a command line, and how errors are shown."""
 
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -71,3 +72,21 @@ def wants_traceback(argv: Sequence[str]) -> bool:
 def error_console() -> Console:
     """Where errors go: plain lines, whatever characters they hold."""
     return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def answered(argv: Sequence[str], about: str | None, work: Callable[[], int], interrupted: str) -> int:
+    """The exit code of a command that works in one go: that of `work`, 2 when something given cannot be used, 130.
+
+    about: what --help prints; interrupted: what is said after Ctrl-C. --debug adds tracebacks.
+    """
+    if wants_help(argv):
+        print(about)
+        return 0
+    try:
+        return work()
+    except (InputError, OSError) as error:
+        message, code, trace = f"error: {error}", 2, traceback.format_exc()
+    except KeyboardInterrupt:
+        message, code, trace = interrupted, 130, traceback.format_exc()
+    error_console().print(f"{trace}{message}" if wants_traceback(argv) else message)
+    return code

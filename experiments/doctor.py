@@ -8,7 +8,6 @@ cannot be used, 130 interrupted.
 """
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,15 +16,15 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from configs import base
-from experiments.command_line import error_console, read_flags, wants_help, wants_traceback
+from experiments.command_line import answered, read_flags
 from inpaint_ssl.config import resolve
 from inpaint_ssl.errors import InputError
 
 _USAGE = "--config=configs/<file>.py --config.data.root=<folder>"
 
 
-def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None, bool]:
-    """(settings not yet checked, page to write, debug) from the command line; InputError when it cannot be read."""
+def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
+    """(settings not yet checked, page to write) from the command line; InputError when it cannot be read."""
 
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string("html", "", "page to write, one file", flag_values=values)
@@ -34,7 +33,7 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None, bool]:
     page = Path(values.html) if values.html else None
     if page is not None and page.is_dir():
         raise InputError(f"--html: {page} is a folder, expected the name of a file such as report.html")
-    return values.config, page, values.debug
+    return values.config, page
 
 
 def _run(config: ConfigDict, page: Path | None, console: Console) -> int:
@@ -56,19 +55,12 @@ def _run(config: ConfigDict, page: Path | None, console: Console) -> int:
 
 def main(argv: Sequence[str]) -> int:
     """The exit code of the command line `argv`."""
-    debug, errors = wants_traceback(argv), error_console()
-    if wants_help(argv):
-        print(__doc__)
-        return 0
-    try:
-        config, page, debug = parse(argv)
+
+    def work() -> int:
+        config, page = parse(argv)
         return _run(resolve(config, base.get_config()), page, Console())
-    except (InputError, OSError) as error:
-        message, code, trace = f"error: {error}", 2, traceback.format_exc()
-    except KeyboardInterrupt:
-        message, code, trace = "interrupted", 130, traceback.format_exc()
-    errors.print(f"{trace}{message}" if debug else message)
-    return code
+
+    return answered(argv, __doc__, work, "interrupted")
 
 
 if __name__ == "__main__":
