@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from inpaint_ssl.data.readers import ReaderSettings
-from inpaint_ssl.data.readers.dicom import DicomDataset, open_dicom
+from inpaint_ssl.data.readers.dicom.reader import DicomDataset, open_dicom
 from inpaint_ssl.errors import Problems
 
 CT, MR = UID("1.2.840.10008.5.1.4.1.1.2"), UID("1.2.840.10008.5.1.4.1.1.4")

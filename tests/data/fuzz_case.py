@@ -19,7 +19,7 @@ from fuzz_bytes import mutated
 from fuzz_sets import FOREIGN, KINDS, Kind, reader_of
 
 from inpaint_ssl.data import Preprocessing, ScanReader, describe, source_of
-from inpaint_ssl.data.readers.dicom_ids import IdHasher, load_salt
+from inpaint_ssl.data.readers.dicom.ids import IdHasher, load_salt
 from inpaint_ssl.data.readers.quiet import quiet
 from inpaint_ssl.data.scan import Scan, ScanEntry
 from inpaint_ssl.errors import InputError, Problems

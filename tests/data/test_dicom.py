@@ -39,7 +39,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from inpaint_ssl.data.readers.dicom import DicomDataset
+from inpaint_ssl.data.readers.dicom.reader import DicomDataset
 from inpaint_ssl.data.scan import Scan
 
 ORGANS = (1, 5, 6, 7, 8, 20, 32, 33, 52, 63, 64, 69, 70, 79, 86, 87, *range(97, 104), *range(109, 116), 117)

@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from inpaint_ssl.data.readers import dicom_headers
+from inpaint_ssl.data.readers.dicom import headers as dicom_headers
 
 SYNTAXES = (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless)
 NAME = "image003.dcm"

@@ -12,7 +12,7 @@ from dicom_sets import AXIAL, CT, ENHANCED_MR, MR, SLICES, as_read, enhanced, it
 from dicom_sets import write_series as write
 from nifti_sets import message
 
-from inpaint_ssl.data.readers.dicom import DicomDataset
+from inpaint_ssl.data.readers.dicom.reader import DicomDataset
 from inpaint_ssl.data.scan import Scan
 from inpaint_ssl.errors import InputError, Problems
 

@@ -24,7 +24,7 @@ from nifti_sets import save as save_nifti
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from inpaint_ssl.data.readers import open_dataset
-from inpaint_ssl.data.readers.dicom_files import looks_like_dicom
+from inpaint_ssl.data.readers.dicom.files import looks_like_dicom
 from inpaint_ssl.errors import Problems
 
 NO_UIDS = {"SeriesInstanceUID": "", "StudyInstanceUID": "", "SOPInstanceUID": "", "PatientID": "", "PatientName": ""}

@@ -17,9 +17,9 @@ from nifti_sets import message
 from nifti_sets import save as save_nifti
 from pydicom.uid import UID
 
-from inpaint_ssl.data.readers import dicom_ids
-from inpaint_ssl.data.readers.dicom import DicomDataset
-from inpaint_ssl.data.readers.dicom_ids import IdHasher, ShownPaths, identity_terms, load_salt
+from inpaint_ssl.data.readers.dicom import ids as dicom_ids
+from inpaint_ssl.data.readers.dicom.ids import IdHasher, ShownPaths, identity_terms, load_salt
+from inpaint_ssl.data.readers.dicom.reader import DicomDataset
 from inpaint_ssl.errors import InputError, Problems
 
 SECRETS = re.compile(
@@ -169,7 +169,7 @@ def test_processes_that_make_the_salt_at_once_agree(tmp_path: Path, monkeypatch:
 
 
 def test_the_salt_is_made_in_the_users_configuration_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inpaint_ssl.data.readers.dicom_ids.user_config_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr("inpaint_ssl.data.readers.dicom.ids.user_config_dir", lambda name: str(tmp_path / name))
     assert load_salt() == load_salt() == load_salt(str(tmp_path / "inpaint_ssl" / "id_salt"))
 
 

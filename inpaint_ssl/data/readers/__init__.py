@@ -49,7 +49,7 @@ def _open_folder(
 
         return open_skm_tea(folder, settings, problems)
     if name == "dicom":
-        from inpaint_ssl.data.readers.dicom import open_dicom
+        from inpaint_ssl.data.readers.dicom.reader import open_dicom
 
         return open_dicom(folder, settings, problems, use_labels)
     if name not in _NIFTI_LISTERS:

@@ -20,7 +20,7 @@ def detect_format(folder: Path) -> str:
         return "skm_tea"
     nifti = [path for path in files_beneath(folder) if path.name.endswith(ENDINGS)]
     if all(is_named_as_label(path.relative_to(folder)) for path in nifti):
-        from inpaint_ssl.data.readers.dicom_files import looks_like_dicom
+        from inpaint_ssl.data.readers.dicom.files import looks_like_dicom
 
         if looks_like_dicom(folder):
             return "dicom"

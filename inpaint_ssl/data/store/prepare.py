@@ -74,11 +74,7 @@ def prepare_store(
         ) from None
     lock = FileLock(place / ".lock")
     try:
-        _acquire(
-            lock, lambda: _say(console, f"note: {reader.name} is being prepared by another process; waiting"), check
-        )
-    except Stopped:
-        raise
+        _acquire(lock, lambda: _say(console, f"note: another process prepares {reader.name}; waiting"), check)
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         store = _found(reader, place)  # what others have prepared can be used without writing
         if store is None:
@@ -86,23 +82,30 @@ def prepare_store(
             raise InputError(f"{place} cannot be written ({reason}); give another folder by data.prepared") from None
         return store
     try:
-        for left in place.glob(f"{INCOMPLETE}*"):  # of a preparation that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        store = _found(reader, place)
-        if store is not None:
-            return store
-        older = versions(place)
-        if older:
-            _say(
-                console,
-                f"note: {older[0]} was prepared from other files than those that {reader.name} has now; "
-                "it may be deleted unless another study uses it",
-            )
-        number = int(older[0].name.partition(".")[0]) + 1 if older else 1
-        processes = processes or (os.cpu_count() or 1)
-        return _prepare(reader, slice_axis, place / f"{number}.0.0", console, processes, check)
+        version = _next_version(reader, place, console)
+        if isinstance(version, PreparedStore):
+            return version
+        return _prepare(reader, slice_axis, version, console, processes or (os.cpu_count() or 1), check)
     finally:
         lock.release()
+
+
+def _next_version(reader: ScanReader, place: Path, console: Console) -> PreparedStore | Path:
+    """The version that fits what is there now, or the folder of the one to be made."""
+    for left in place.glob(f"{INCOMPLETE}*"):  # of a preparation that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    store = _found(reader, place)
+    if store is not None:
+        return store
+    older = versions(place)
+    if not older:
+        return place / "1.0.0"
+    _say(
+        console,
+        f"note: {older[0]} was prepared from other files than those that {reader.name} has now; "
+        "it may be deleted unless another study uses it",
+    )
+    return place / f"{int(older[0].name.partition('.')[0]) + 1}.0.0"
 
 
 def _acquire(lock: FileLock, tell: Callable[[], None], check: Callable[[], None]) -> None:

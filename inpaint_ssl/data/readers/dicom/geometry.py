@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inpaint_ssl.data.readers.dicom_series import Frame
+from inpaint_ssl.data.readers.dicom.series import Frame
 from inpaint_ssl.data.readers.grid import LARGEST_MM, SMALLEST_MM
 from inpaint_ssl.errors import InputError
 

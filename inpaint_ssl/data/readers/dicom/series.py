@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from inpaint_ssl.data.readers.dicom_headers import (
+from inpaint_ssl.data.readers.dicom.headers import (
     SPOILER_AREA,
     SPOILER_DURATION,
     Damage,
@@ -19,8 +19,8 @@ from inpaint_ssl.data.readers.dicom_headers import (
     stored,
     text,
 )
-from inpaint_ssl.data.readers.dicom_ids import identity_terms
-from inpaint_ssl.data.readers.dicom_values import padding_range, rescale_of
+from inpaint_ssl.data.readers.dicom.ids import identity_terms
+from inpaint_ssl.data.readers.dicom.values import padding_range, rescale_of
 from inpaint_ssl.data.readers.grid import LARGEST_MM, SMALLEST_MM
 
 _CLASS = "1.2.840.10008.5.1.4.1.1."

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from inpaint_ssl.data.readers.dicom_headers import Damage, damage_told, read_header, shown_text, text
-from inpaint_ssl.data.readers.dicom_pixels import check_syntax
-from inpaint_ssl.data.readers.dicom_series import (
+from inpaint_ssl.data.readers.dicom.headers import Damage, damage_told, read_header, shown_text, text
+from inpaint_ssl.data.readers.dicom.pixels import check_syntax
+from inpaint_ssl.data.readers.dicom.series import (
     About,
     Frame,
     about,

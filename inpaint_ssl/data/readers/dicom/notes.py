@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from inpaint_ssl.data.readers.dicom_files import Found, Series
+from inpaint_ssl.data.readers.dicom.files import Found, Series
 
 _NAMES_SHOWN = 3
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inpaint_ssl.data.readers.dicom_files import Series
+from inpaint_ssl.data.readers.dicom.files import Series
 from inpaint_ssl.data.readers.layouts import ENDINGS, is_file, without_ending
 from inpaint_ssl.data.readers.nifti import read_nifti
 from inpaint_ssl.errors import InputError, one_line

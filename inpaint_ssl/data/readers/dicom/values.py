@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from inpaint_ssl.data.readers.dicom_headers import Damage, Stored, number
+from inpaint_ssl.data.readers.dicom.headers import Damage, Stored, number
 
 AIR_HU = -1024
 

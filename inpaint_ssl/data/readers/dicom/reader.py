@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from inpaint_ssl.data.geometry import ras_orientation
-from inpaint_ssl.data.readers.dicom_headers import Damage, damage_told
-from inpaint_ssl.data.readers.dicom_listing import Listing, Plan, hinted, list_dicom
-from inpaint_ssl.data.readers.dicom_pixels import read_slices
+from inpaint_ssl.data.readers.dicom.headers import Damage, damage_told
+from inpaint_ssl.data.readers.dicom.listing import Listing, Plan, hinted, list_dicom
+from inpaint_ssl.data.readers.dicom.pixels import read_slices
 from inpaint_ssl.data.readers.grid import Grid
 from inpaint_ssl.data.readers.nifti import checked_image, read_label, scan_of
 from inpaint_ssl.data.readers.settings import ReaderSettings

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from inpaint_ssl.data.labels import LabelRules, declared_values, parse_label_map, parse_labels
-from inpaint_ssl.data.readers.dicom_files import Found, Series, find_series
-from inpaint_ssl.data.readers.dicom_geometry import Localizer, Place, Volume, arrange
-from inpaint_ssl.data.readers.dicom_ids import IdHasher, ShownPaths, load_salt
-from inpaint_ssl.data.readers.dicom_labels import match_labels, undeclared_error
-from inpaint_ssl.data.readers.dicom_notes import notes_of
-from inpaint_ssl.data.readers.dicom_series import MODALITY_OF_SETTING, Frame
-from inpaint_ssl.data.readers.dicom_values import common_dtype
+from inpaint_ssl.data.readers.dicom.files import Found, Series, find_series
+from inpaint_ssl.data.readers.dicom.geometry import Localizer, Place, Volume, arrange
+from inpaint_ssl.data.readers.dicom.ids import IdHasher, ShownPaths, load_salt
+from inpaint_ssl.data.readers.dicom.labels import match_labels, undeclared_error
+from inpaint_ssl.data.readers.dicom.notes import notes_of
+from inpaint_ssl.data.readers.dicom.series import MODALITY_OF_SETTING, Frame
+from inpaint_ssl.data.readers.dicom.values import common_dtype
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import ScanEntry
 from inpaint_ssl.errors import InputError, Problems

@@ -27,7 +27,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from inpaint_ssl.data.readers.dicom_headers import (
+from inpaint_ssl.data.readers.dicom.headers import (
     Damage,
     Stored,
     damage_told,
@@ -36,7 +36,7 @@ from inpaint_ssl.data.readers.dicom_headers import (
     read_header,
     stored,
 )
-from inpaint_ssl.data.readers.dicom_values import AIR_HU, Rescale, fits, padding_range, rescale_of
+from inpaint_ssl.data.readers.dicom.values import AIR_HU, Rescale, fits, padding_range, rescale_of
 
 # One decoder for each syntax: a second one that makes something of what the first refuses would hide damage.
 _JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
