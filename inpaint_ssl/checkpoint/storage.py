@@ -20,6 +20,9 @@ FULL_DISK = ("No space left on device", "Disk quota exceeded")  # TensorStore's 
 
 # Orbax logs a long trace, several times, of every error that it also raises.
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in Path(record.pathname).parts)
+# Of several arrays that could not be written Orbax raises one error; Python prints a trace of each other one when it
+# happens to be collected.
+logging.getLogger("asyncio").addFilter(lambda record: f"{Path('orbax', 'checkpoint')}" not in record.getMessage())
 
 
 def _silence(report: Callable[[Any], Any]) -> Callable[[Any], Any]:
