@@ -181,6 +181,7 @@ def test_a_folder_that_cannot_be_made(root: Path, tmp_path: Path, capsys) -> Non
     assert str(tmp_path / "file") in refused(arguments(root, tmp_path / "file" / "study"), capsys)
 
 
+@pytest.mark.slow
 def test_overlapping_classes_are_pointed_out(root: Path, tmp_path: Path, capsys) -> None:
     settings = ("data.classes=('all=a+b', 'b')", "pretrain.max_steps=1", "finetune.max_steps=1", "stage=pretrain")
     assert main(arguments(root, tmp_path / "study", *settings)) == 0

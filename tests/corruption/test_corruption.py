@@ -90,6 +90,7 @@ ANY = st.fixed_dictionaries(
 EVERY = [pytest.mark.parametrize("task", CORRUPTORS), pytest.mark.parametrize("sampling", ["poisson_disc", "random"])]
 
 
+@pytest.mark.slow
 @EVERY[0]
 @EVERY[1]
 @settings(max_examples=6, deadline=None, derandomize=True, database=None, phases=[Phase.generate])

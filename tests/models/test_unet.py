@@ -117,6 +117,7 @@ def test_whole_forward_pass_in_scipy() -> None:
     np.testing.assert_allclose(result, expected, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_low_and_returns_float32() -> None:
     images = jax.random.normal(jax.random.key(0), (1, 16, 16, 1))
     full, low = UNet(filters=(16, 32)), UNet(filters=(16, 32), dtype=jnp.bfloat16)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 import tiny
 from rich.console import Console
 
@@ -23,6 +24,7 @@ def settings(workdir: Path, *more: str):
     return cfg.resolve(parse(tiny.arguments(workdir, *more))[0], base.get_config())
 
 
+@pytest.mark.slow
 def test_a_bank_serves_the_whole_pretraining(tmp_path: Path) -> None:
     bank = ("corruption.masks=bank", "corruption.bank_size=1", "evaluate.inpainting_examples=3")
     assert tiny.run(tmp_path / "study", *bank, "stage=pretrain") == 0

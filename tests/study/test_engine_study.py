@@ -42,6 +42,7 @@ def test_seeds_trained_together_and_streamed_batches_give_the_same_study(short_s
     assert list((folder / "pretrain" / "seed-0" / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_small_sets_are_cycled_alike_for_both_arms(tmp_path: Path) -> None:
     more = ("finetune.schedule=epoch_decay", "finetune.max_steps=0", "finetune.max_epochs=2")
     more = (*more, "finetune.min_steps_per_epoch=3", "finetune.validate_every_steps=0", "stage=finetune")
