@@ -37,12 +37,12 @@ $(STAMP): requirements/$(LOCK).txt pyproject.toml | .venv/bin/python
 demo: install
 	$(PY) -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-# Files of tests are shared among two processes, which keeps two cores busy; compiled programs serve both.
+# Tests are shared among two processes, which keeps two cores busy; compiled programs serve both.
 test: install
 	$(PY) -m pytest -n 2 --dist=loadfile $(PYTEST_ARGS)
 
 slow: install
-	$(PY) -m pytest -m "slow and not full" $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 -m "slow and not full" $(PYTEST_ARGS)
 
 full: install
 	$(PY) -m pytest -m "slow or full" $(PYTEST_ARGS)
