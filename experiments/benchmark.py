@@ -14,6 +14,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from experiments.benchmarks import corruption, engine, memory, prepare, startup, training
+from experiments.command_line import answered
 from inpaint_ssl.errors import InputError
 
 # Name -> (folder, quick, console) -> file of results. Their modules import no jax, which starts in their processes.
@@ -56,19 +57,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     """The exit code of the command line `argv`."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    try:
+
+    def work() -> int:
         options = parse(argv[1:])
         options.output.mkdir(parents=True, exist_ok=True)  # found out before minutes of measuring, not after
         settings = {name: value for name in ("config", "root") if (value := getattr(options, name))}
         BENCHMARKS[options.benchmark](options.output, options.quick, Console(), **settings)
-    except (InputError, OSError) as error:
-        errors.print(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        errors.print("interrupted; nothing was written")
-        return 130
-    return 0
+        return 0
+
+    return answered(argv, None, work, "interrupted; nothing was written")
 
 
 if __name__ == "__main__":

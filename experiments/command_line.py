@@ -77,9 +77,10 @@ def error_console() -> Console:
 def answered(argv: Sequence[str], about: str | None, work: Callable[[], int], interrupted: str) -> int:
     """The exit code of a command that works in one go: that of `work`, 2 when something given cannot be used, 130.
 
-    about: what --help prints; interrupted: what is said after Ctrl-C. --debug adds tracebacks.
+    about: what --help prints, None where `work` answers it; interrupted: what is said after Ctrl-C. --debug adds the
+    traceback.
     """
-    if wants_help(argv):
+    if about is not None and wants_help(argv):
         print(about)
         return 0
     try:

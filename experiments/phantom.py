@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
+from experiments.command_line import answered
 from inpaint_ssl.data.phantom.skm_tea import write_skm_tea
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.progress import StageProgress
@@ -50,21 +49,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     """The exit code of the command line `argv`."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    try:
+
+    def work() -> int:
         options = vars(parse(argv[1:]))
         write, output = LAYOUTS[options.pop("layout")], options.pop("output")
         total = max(options["subjects"] + options["unlabelled"], 1)
         with StageProgress("write knees", total, "scan") as progress:
             write(output, options.pop("subjects"), **options, on_scan=progress.update)
             progress.finish(total, str(output))
-    except (InputError, OSError) as error:
-        errors.print(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        errors.print("interrupted; nothing was written")
-        return 130
-    return 0
+        return 0
+
+    return answered(argv, None, work, "interrupted; nothing was written")
 
 
 if __name__ == "__main__":
