@@ -10,25 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from inpaint_ssl.errors import InputError
+from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED, Case, by_subject
+from inpaint_ssl.statistics.wilcoxon import WilcoxonResult, minimum_n, wilcoxon_greater
 
-FROM_SCRATCH, PRETRAINED = "from_scratch", "pretrained"
 AVERAGE = "average"  # the class name of the class average
-_EXACT_N, _ENUMERATED_N, _DECIMALS = 50, 13, 12
-
-
-@dataclass(frozen=True)
-class WilcoxonResult:
-    """`n` pairs were ranked, `n_zero` had no difference, `n_pairs_excluded` had a NaN; `statistic` is W+."""
-
-    statistic: float  # W+, the rank sum of the pairs with first > second
-    p_value: float
-    n: int
-    n_zero: int
-    n_pairs_excluded: int
-    method: str  # "exact" | "exact_ties" | "asymptotic" | "none" (nothing to rank)
 
 
 @dataclass(frozen=True)
@@ -91,70 +78,7 @@ class StudyStatistics:
         return next((e for e in self.entries if (e.label_fraction, e.class_name) == (label_fraction, class_name)), None)
 
 
-def minimum_n(alpha: float) -> int:
-    """Smallest number of non-zero pairs with which a one-sided signed-rank test can reach p < alpha (5 for 0.05)."""
-    if not 0.0 < alpha < 1.0:
-        raise InputError(f"got alpha = {alpha}, expected a number between 0 and 1; change statistics.alpha")
-    n = 1
-    while 0.5**n >= alpha:
-        n += 1
-    return n
-
-
-def _exact_with_ties(ranks: np.ndarray, statistic: float) -> float:
-    """P(rank sum >= statistic) over all 2^n sign patterns, counted by rank sum (doubled mid-ranks are integers)."""
-    doubled = np.rint(2 * ranks).astype(int)
-    counts = np.zeros(doubled.sum() + 1)
-    counts[0] = 1.0
-    for rank in doubled:
-        counts[rank:] = counts[rank:] + counts[: counts.size - rank]
-    return float(counts[round(2 * statistic) :].sum() / 2.0**ranks.size)
-
-
-def _normal_approximation(ranks: np.ndarray, statistic: float) -> float:
-    """Upper tail with the variance corrected for ties, as SciPy's method="asymptotic" (its name differs by version)."""
-    n, ties = ranks.size, np.unique(ranks, return_counts=True)[1].astype(float)
-    variance = n * (n + 1) * (2 * n + 1) / 24 - float((ties**3 - ties).sum()) / 48
-    return float(stats.norm.sf((statistic - n * (n + 1) / 4) / math.sqrt(variance)))
-
-
-def wilcoxon_greater(first: Iterable[float], second: Iterable[float]) -> WilcoxonResult:
-    """One-sided Wilcoxon signed-rank test of paired values; the alternative is first > second (paper, section 2.8).
-
-    The method is fixed, whatever the version of SciPy:
-    - pairs with a NaN are left out and counted;
-    - differences are rounded to 12 decimals, so that those equal on paper count as zero or as tied although floating
-      point separates them;
-    - zero differences are dropped before ranking (Wilcoxon's own rule, SciPy's zero_method="wilcox", the default of the
-      paper's SciPy 1.5.2) and counted;
-    - ties among the absolute differences get mid-ranks;
-    - no ties and n <= 50: exact null distribution; ties and n <= 13: all 2^n sign patterns; otherwise the normal
-      approximation with tie correction and without continuity correction.
-    Nothing left to rank gives p = 1. Raises InputError when the two are not one-dimensional and of equal length.
-    """
-    a, b = np.asarray(list(first), dtype=np.float64), np.asarray(list(second), dtype=np.float64)
-    if a.ndim != 1 or a.shape != b.shape:
-        raise InputError(f"got values of shape {a.shape} and {b.shape}, expected two equally long lists of pairs")
-    defined = np.isfinite(a) & np.isfinite(b)
-    difference = np.round(a[defined] - b[defined], _DECIMALS)
-    d = difference[difference != 0.0]
-    n, n_zero, excluded = d.size, difference.size - d.size, int(a.size - defined.sum())
-    if n == 0:
-        return WilcoxonResult(0.0, 1.0, 0, n_zero, excluded, "none")
-    ranks = stats.rankdata(np.abs(d))
-    statistic = float(ranks[d > 0].sum())
-    tied = np.unique(np.abs(d)).size < n
-    if tied and n <= _ENUMERATED_N:
-        method, p_value = "exact_ties", _exact_with_ties(ranks, statistic)
-    elif not tied and n <= _EXACT_N:
-        method, p_value = "exact", float(stats.wilcoxon(d, alternative="greater", method="exact").pvalue)
-    else:
-        method, p_value = "asymptotic", _normal_approximation(ranks, statistic)
-    return WilcoxonResult(statistic, p_value, n, n_zero, excluded, method)
-
-
-_Case = tuple[tuple[int, int], str, str]  # (subset_draw, seed), subject, scan
-_Values = dict[_Case, dict[str, float]]  # values of the classes
+_Values = dict[Case, dict[str, float]]  # values of the classes
 
 
 def _collect(rows: Iterable[Mapping[str, str]], metric: str) -> dict[tuple[float, str], _Values]:
@@ -184,27 +108,16 @@ def _pick(classes: Mapping[str, float], name: str) -> list[float]:
     return list(classes.values()) if name == AVERAGE else [classes[name]] if name in classes else []
 
 
-def _by_subject(values: Mapping[_Case, float]) -> dict[str, float]:
-    """Mean over runs for each scan, then over the scans of each subject."""
-    scans: dict[tuple[str, str], list[float]] = {}
-    for (_, subject, scan), value in values.items():
-        scans.setdefault((subject, scan), []).append(value)
-    subjects: dict[str, list[float]] = {}
-    for (subject, _), of_scan in sorted(scans.items()):
-        subjects.setdefault(subject, []).append(float(np.mean(of_scan)))
-    return {subject: float(np.mean(of_subject)) for subject, of_subject in subjects.items()}
-
-
 def _arm(values: _Values, name: str) -> ArmSummary | None:
     picked = {case: _pick(classes, name) for case, classes in values.items()}
     if not any(picked.values()):
         return None
     defined = {case: [v for v in found if not math.isnan(v)] for case, found in picked.items()}
     means = {case: float(np.mean(found)) for case, found in defined.items() if found}
-    subjects = list(_by_subject(means).values())
+    subjects = list(by_subject(means).values())
     runs = []
     for draw, seed in sorted({case[0] for case in means}):
-        of_run = _by_subject({case: value for case, value in means.items() if case[0] == (draw, seed)})
+        of_run = by_subject({case: value for case, value in means.items() if case[0] == (draw, seed)})
         runs.append(RunMean(draw, seed, float(np.mean(list(of_run.values())))))
     return ArmSummary(
         mean=float(np.mean(subjects)) if subjects else math.nan,
@@ -221,7 +134,7 @@ def _compare(first: _Values, second: _Values, name: str) -> Comparison | None:
 
     A class that is undefined in one arm is dropped from both for that scan and run before classes are averaged.
     """
-    means: tuple[dict[_Case, float], dict[_Case, float]] = ({}, {})
+    means: tuple[dict[Case, float], dict[Case, float]] = ({}, {})
     excluded = 0
     for case in sorted(first.keys() & second.keys()):
         wanted = [c for c in first[case] if name in (AVERAGE, c) and c in second[case]]
@@ -230,7 +143,7 @@ def _compare(first: _Values, second: _Values, name: str) -> Comparison | None:
         if both:
             for side, values in zip(means, (first, second), strict=True):
                 side[case] = float(np.mean([values[case][c] for c in both]))
-    pretrained, scratch = _by_subject(means[0]), _by_subject(means[1])
+    pretrained, scratch = by_subject(means[0]), by_subject(means[1])
     if not pretrained:
         return None
     return Comparison(
