@@ -25,7 +25,7 @@ class QdessSequence:
     """Settings of one qDESS acquisition.
 
     tr_ms: repetition time; te_ms: echo time of echo 1; flip_angle_deg; spoiler_area and spoiler_duration_us: GE private
-    tags 0019,10B6 and 0019,10B7 (duration in microseconds); diffusivity_m2_s: apparent diffusivity of the tissue.
+    tags 0019,10B6 and 0019,10B7 (duration in microseconds); diffusivity_m2_per_s: apparent diffusivity of the tissue.
     Raises InputError (a ValueError) for a flip angle whose half has no sine, a missing spoiler and times out of order.
     """
 
@@ -34,7 +34,7 @@ class QdessSequence:
     flip_angle_deg: float
     spoiler_area: float
     spoiler_duration_us: float
-    diffusivity_m2_s: float = 1.25e-9
+    diffusivity_m2_per_s: float = 1.25e-9
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.te_ms < self.tr_ms < np.inf:
@@ -50,16 +50,17 @@ class QdessSequence:
                 raise InputError(
                     f"{key} {getattr(self, key)}: expected a positive number; give the spoiler gradient of the scan"
                 )
-        if not 0.0 <= self.diffusivity_m2_s < 1e-6:
+        if not 0.0 <= self.diffusivity_m2_per_s < 1e-6:
             raise InputError(
-                f"diffusivity_m2_s {self.diffusivity_m2_s}: expected m^2/s in [0, 1e-6), for example 1.25e-9"
+                f"diffusivity_m2_per_s {self.diffusivity_m2_per_s}: expected m^2/s in [0, 1e-6), for example 1.25e-9"
             )
 
     @classmethod
     def from_acquisition(cls, acquisition: Mapping[str, float | str]) -> "QdessSequence":
         """Take the settings from `Scan.acquisition`, ignoring other keys; InputError names a key that is missing."""
-        known = {field.name: float(acquisition[field.name]) for field in fields(cls) if field.name in acquisition}
-        missing = [field.name for field in fields(cls) if field.name not in known and field.name != "diffusivity_m2_s"]
+        names = [field.name for field in fields(cls)]
+        known = {name: float(acquisition[name]) for name in names if name in acquisition}
+        missing = [name for name in names if name not in known and name != "diffusivity_m2_per_s"]
         if missing:
             raise InputError(
                 f"acquisition lacks {', '.join(missing)}: needed for T2 from qDESS; add it to the scan's metadata"
@@ -83,7 +84,8 @@ def _k_and_c(sequence: QdessSequence, t1_ms: ArrayLike) -> tuple[NDArray[np.floa
     if not np.all(t1 > 0.0):
         raise InputError(f"t1_ms {np.min(t1)}: expected positive times; for cartilage give {T1_CARTILAGE_MS:.0f}")
     tr_s, spoiler_s = sequence.tr_ms * 1e-3, sequence.spoiler_duration_us * 1e-6
-    dk2_d = dephasing_rad_per_m(sequence.spoiler_area, sequence.spoiler_duration_us) ** 2 * sequence.diffusivity_m2_s
+    dk = dephasing_rad_per_m(sequence.spoiler_area, sequence.spoiler_duration_us)
+    dk2_d = dk**2 * sequence.diffusivity_m2_per_s
     angle = np.deg2rad(sequence.flip_angle_deg)
     e = np.exp(-sequence.tr_ms / t1 - tr_s * dk2_d)
     k = np.sin(angle / 2.0) ** 2 * (1.0 + e) / (1.0 - np.cos(angle) * e)

@@ -15,8 +15,8 @@ LAYERS = (
         *("errors", "config", "rng", "types", "files", "progress", "qdess", "versions"),
         *("parallel", "machines", "runtime", "memory", "events", "signals"),
     ),
-    ("data", "corruption", "models", "losses", "metrics", "statistics"),
-    ("normalise", "optim", "steps", "transfer", "checkpoint"),
+    ("data", "corruption", "models", "losses", "metrics", "postprocess", "statistics"),
+    ("normalise", "measure", "optim", "steps", "transfer", "checkpoint"),
     ("batches",),
     ("engine", "evaluate"),
     ("training",),
@@ -125,7 +125,10 @@ def heavy_imports(module: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.parametrize("room", ["config", "data", "errors", "files", "metrics", "report", "statistics", "versions"])
+@pytest.mark.parametrize(
+    "room",
+    ["config", "data", "errors", "files", "measure", "metrics", "postprocess", "report", "statistics", "versions"],
+)
 def test_no_jax(room: str) -> None:
     assert heavy_imports(f"{PACKAGE}.{room}") == "[]"
 

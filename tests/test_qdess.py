@@ -75,7 +75,7 @@ def test_echo1_falls_with_t1():
         ({"spoiler_duration_us": math.nan}, "spoiler_duration_us"),
         ({"te_ms": 30.0}, "te_ms"),
         ({"tr_ms": math.nan}, "tr_ms"),
-        ({"diffusivity_m2_s": 1.25e-3}, "diffusivity_m2_s"),
+        ({"diffusivity_m2_per_s": 1.25e-3}, "diffusivity_m2_per_s"),
     ],
 )
 def test_bad_sequence(change, word):

@@ -6,22 +6,12 @@ value is NaN, and whoever averages excludes and counts it.
 
 import numpy as np
 
-from inpaint_ssl.errors import InputError
+from inpaint_ssl.metrics.checks import checked_pair
 
 
 def _sizes(prediction: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
     """Voxels of the prediction, of the truth, and of both at once, as float64."""
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
-    if prediction.dtype != np.bool_ or truth.dtype != np.bool_:
-        raise InputError(
-            f"got arrays of type {prediction.dtype} and {truth.dtype}, expected bool; compare a label map with the "
-            "label first (labels == 3)"
-        )
-    if prediction.shape != truth.shape:
-        raise InputError(
-            f"got a prediction of shape {prediction.shape} and a truth of shape {truth.shape}, expected equal shapes; "
-            "bring both to the scan's grid"
-        )
+    prediction, truth = checked_pair(prediction, truth)
     both = np.count_nonzero(prediction & truth)
     return float(np.count_nonzero(prediction)), float(np.count_nonzero(truth)), float(both)
 
