@@ -76,13 +76,20 @@ def get_config() -> ConfigDict:
     c.data.stream_threads = 2  # threads that assemble batches when the training set is streamed
     c.data.stream_prefetch = 4  # batches assembled ahead of their use
 
-    c.data.phantom = ConfigDict()  # generated knee phantom, two qDESS echoes
+    c.data.phantom = ConfigDict()  # generated scans of known truth
+    c.data.phantom.anatomy = "knee"  # "knee" (two qDESS echoes) | "abdomen" (CT slices at the third lumbar vertebra)
     c.data.phantom.subjects = 40  # number of labelled subjects
     c.data.phantom.unlabelled_subjects = 0  # number of further subjects without labels
-    c.data.phantom.size = (96, 96)  # (superior-inferior, anterior-posterior) voxels of a sagittal slice
-    c.data.phantom.slices = 24  # sagittal slices per subject
-    c.data.phantom.seed = 0  # seed of anatomy, coil shading and noise
-    c.data.phantom.snr = 20.0  # femoral cartilage signal of echo 1 over the noise standard deviation
+    c.data.phantom.size = (
+        96,
+        96,
+    )  # voxels of a slice: (superior-inferior, anterior-posterior) of a knee, (rows, columns)
+    # of an abdomen
+    c.data.phantom.slices = 24  # sagittal slices of a knee; an abdomen has one axial slice
+    c.data.phantom.seed = 0  # seed of anatomy, shading and noise
+    c.data.phantom.snr = (
+        20.0  # over the noise standard deviation: femoral cartilage in echo 1; 150 HU (muscle over fat)
+    )
 
     c.split = ConfigDict()
     c.split.file = (
@@ -138,6 +145,23 @@ def get_config() -> ConfigDict:
     c.evaluate.threshold = 0.5  # a pixel belongs to a class when its sigmoid reaches this
     c.evaluate.inpainting_examples = 6  # test slices kept as original / corrupted / restored pictures
     c.evaluate.corruption_gallery = True  # show one training slice corrupted in all 16 ways; takes 10 to 20 s
+
+    # What clinicians read off a segmentation (paper, section 2.7); may change when a study is evaluated again.
+    c.clinical = ConfigDict()
+    c.clinical.t2_convention = (
+        "skm_tea"  # voxels without a valid T2 are left out, T1 of menisci 1000 ms | "original_code":
+    )
+    # they count as 0 ms, T1 1200 ms everywhere
+    c.clinical.t2_bounds_ms = (0.0, 100.0)  # T2 outside this closed interval is not valid
+    c.clinical.t2_suppress_fat = True  # nor where echo 1 is at most 0.15 of its maximum in the scan ...
+    c.clinical.t2_suppress_fluid = True  # ... or echo 1 - 1.2 * echo 2 at most 0.1 of its maximum
+    c.clinical.t1_ms = ()  # "class=milliseconds": T1 of a class, in place of the convention's
+    c.clinical.t2_invalid_share = 0.5  # a scan is flagged when more of a tissue's voxels than this have no valid T2
+    c.clinical.intramuscular_fat = "off"  # CT: predicted muscle becomes intramuscular fat where HU are
+    # "below_-30_hu" | "-190_to_-30_hu" (both ends included)
+    c.clinical.muscle_class = "muscle"  # the classes of that rule
+    c.clinical.intramuscular_fat_class = "intramuscular_fat"
+    c.clinical.surface_distances = True  # ASSD and HD95 too
 
     c.statistics = ConfigDict()
     c.statistics.alpha = 0.05  # type-1 error of the one-sided tests (paper, section 2.8)

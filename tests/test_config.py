@@ -7,7 +7,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, gallery, headneck_ct, hippocampus, paper_ct, paper_mri, quickstart
+from configs import abdomen_phantom, base, gallery, headneck_ct, hippocampus, paper_ct, paper_mri, quickstart
 from inpaint_ssl import config as cfg
 from inpaint_ssl.config.saved import cosine
 from inpaint_ssl.errors import InputError
@@ -36,7 +36,9 @@ def refused(config: ConfigDict) -> str:
     return message
 
 
-@pytest.mark.parametrize("module", [quickstart, hippocampus, headneck_ct, paper_mri, paper_ct, gallery])
+@pytest.mark.parametrize(
+    "module", [quickstart, hippocampus, headneck_ct, paper_mri, paper_ct, gallery, abdomen_phantom]
+)
 def test_shipped_configs_are_valid(module) -> None:
     config = module.get_config()
     if config.data.format != "phantom":
@@ -94,6 +96,14 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
         ({"data__format": "msd"}, ("config.data.root", "folder of the data set")),
         ({"data__format": "msd", "stage": "gallery"}, ("config.data.root", "folder of the data set")),
         ({"data__root": "somewhere"}, ("config.data.root", "'somewhere'", "phantom", "format=auto")),
+        ({"data__phantom__anatomy": "abdomen"}, ("config.data.modality", "'mri'", "abdomen", '"ct"')),
+        (
+            {"data__phantom__anatomy": "abdomen", "data__modality": "ct", "data__slice_axis": "coronal"},
+            ("config.data.slice_axis", "'coronal'", '"axial"'),
+        ),
+        ({"clinical__t2_convention": "dosma"}, ("config.clinical.t2_convention", "'dosma'", '"skm_tea"')),
+        ({"clinical__t2_bounds_ms": (100.0, 0.0)}, ("config.clinical.t2_bounds_ms", "smaller one first")),
+        ({"clinical__intramuscular_fat": "on"}, ("config.clinical.intramuscular_fat", '"below_-30_hu"')),
         ({"evaluate__corruption_gallery": "maybe"}, ("config.evaluate.corruption_gallery", "'maybe'", "bool")),
         ({"data__hu_windows": ((0.0, 50.0),)}, ("hu_windows", "width above 0")),
         ({"use_gpu": True}, ("config.use_gpu", "no such setting")),

@@ -39,6 +39,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+YES_NO: Rule = (lambda value: isinstance(value, bool)), "yes or no"
 POSITIVE: Rule = (lambda value: value > 0), "above 0"
 INSIDE_UNIT: Rule = (lambda value: 0 < value < 1), "above 0 and below 1"
 SEED: Rule = (lambda value: 0 <= value < 2**32), "a whole number from 0 to 4294967295"
@@ -109,6 +110,7 @@ RULES: dict[str, Rule] = {
     "data.device_dtype": _one_of("float32", "bfloat16", "float16"),
     "data.stream_threads": _at_least(1),
     "data.stream_prefetch": _at_least(1),
+    "data.phantom.anatomy": _one_of("knee", "abdomen"),
     "data.phantom.subjects": _at_least(3),
     "data.phantom.unlabelled_subjects": _at_least(0),
     "data.phantom.size": TWO_SIDES,
@@ -149,7 +151,20 @@ RULES: dict[str, Rule] = {
     "evaluate.batch_size": _at_least(1),
     "evaluate.threshold": INSIDE_UNIT,
     "evaluate.inpainting_examples": _at_least(0),
-    "evaluate.corruption_gallery": ((lambda value: isinstance(value, bool)), "yes or no"),
+    "evaluate.corruption_gallery": YES_NO,
+    "clinical.t2_convention": _one_of("skm_tea", "original_code"),
+    "clinical.t2_bounds_ms": (
+        (lambda ends: len(ends) == 2 and 0 <= ends[0] < ends[1]),
+        "two times in ms, the smaller one first and 0 or more",
+    ),
+    "clinical.t2_suppress_fat": YES_NO,
+    "clinical.t2_suppress_fluid": YES_NO,
+    "clinical.t1_ms": TEXTS,
+    "clinical.t2_invalid_share": ((lambda value: 0 <= value <= 1), "from 0 to 1"),
+    "clinical.intramuscular_fat": _one_of("off", "below_-30_hu", "-190_to_-30_hu"),
+    "clinical.muscle_class": NAME,
+    "clinical.intramuscular_fat_class": NAME,
+    "clinical.surface_distances": YES_NO,
     "statistics.alpha": INSIDE_UNIT,
     "engine.seeds": _one_of("auto", "in_turn", "unroll", "vmap", "devices"),
     "engine.driver": _one_of("jit", "shard_map", "pmap"),
@@ -164,8 +179,8 @@ RULES: dict[str, Rule] = {
     ),
     "distributed.processes": _at_least(0),
     "distributed.process": _at_least(0),
-    "deterministic": ((lambda value: isinstance(value, bool)), "yes or no"),
-    "profile": ((lambda value: isinstance(value, bool)), "yes or no"),
+    "deterministic": YES_NO,
+    "profile": YES_NO,
     "log_every_steps": _at_least(1),
     **{f"{phase}.{key}": rule for phase in ("pretrain", "finetune") for key, rule in _TRAINING.items()},
 }
@@ -215,6 +230,13 @@ def check_together(v: dict[str, Any]) -> None:
             f'config.data.root: got {v["data.root"]!r} with config.data.format="phantom", which reads no files; add '
             "--config.data.format=auto, or leave the root out"
         )
+    if (v["data.format"], v["data.phantom.anatomy"]) == ("phantom", "abdomen"):
+        for name, expected in (("data.modality", "ct"), ("data.slice_axis", "axial")):
+            if v[name] != expected:
+                raise InputError(
+                    f'config.{name}: got {v[name]!r} with config.data.phantom.anatomy="abdomen", whose scans are '
+                    f'single axial CT slices; use "{expected}", as configs/abdomen_phantom.py does'
+                )
     if v["data.format"] != "phantom" and not v["data.root"]:
         raise InputError(
             'config.data.root: got "", expected the folder of the data set; add --config.data.root=<folder>'

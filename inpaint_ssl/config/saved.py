@@ -1,5 +1,6 @@
 """config.json of a study: writing, reading, and whether it is the same study."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,19 @@ from inpaint_ssl.config.resolve import as_tuple, flatten
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
 
-# may differ when a study is continued: what is run and how, not what is studied; a dot at the end names a section
+# may differ when a study is continued: what is run, how, and what is measured at the end, not what is studied; a dot at
+# the end names a section
 NOT_PART_OF_THE_STUDY = (
     *("stage", "log_every_steps", "profile", "deterministic", "evaluate.corruption_gallery", "engine.", "distributed."),
-    *("data.device_memory_fraction", "data.stream_threads", "data.stream_prefetch"),
+    *("data.device_memory_fraction", "data.stream_threads", "data.stream_prefetch", "clinical."),
 )
 PHASES, LIMITS = ("pretrain", "finetune"), ("max_steps", "max_epochs")
 LENGTHS = {f"{phase}.{name}" for phase in PHASES for name in LIMITS}  # may be raised to go on
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
-    """`config` as plain dictionaries, for config.json."""
-    return config.to_dict()
+    """`config` as plain dictionaries and lists, for config.json."""
+    return json.loads(json.dumps(config.to_dict()))
 
 
 def load(path: Path) -> ConfigDict:
@@ -55,6 +57,11 @@ def fingerprint(config: ConfigDict) -> str:
 def length_of(config: ConfigDict, phase: str) -> dict[str, int]:
     """The limits of training of "pretrain" or "finetune"; 0 is no limit."""
     return {name: config[phase][name] for name in LIMITS}
+
+
+def evaluated_with(config: ConfigDict, phase: str) -> dict[str, Any]:
+    """What may change in a study and decides the rows of its runs, which other values have measured anew."""
+    return to_json(config.clinical) if phase == "finetune" else {}
 
 
 def check_same_study(workdir: Path, config: ConfigDict) -> list[str]:

@@ -11,7 +11,7 @@ from functools import reduce
 
 import numpy as np
 
-Array = np.ndarray
+from inpaint_ssl.data.phantom.shapes import Array, dome, ellipse, rounded_box, smooth_max, smooth_min, smoothstep, tube
 
 
 class Tissue(IntEnum):
@@ -102,45 +102,6 @@ def draw_knee(rng: np.random.Generator) -> Knee:
     )
 
 
-def _smoothstep(low: float, high: float, value: Array) -> Array:
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
-
-
-def _smooth_min(p: Array, q: Array, radius: float) -> Array:
-    h = np.maximum(radius - np.abs(p - q), 0.0)
-    return np.minimum(p, q) - h * h / (4.0 * radius)
-
-
-def _smooth_max(p: Array, q: Array, radius: float) -> Array:
-    return -_smooth_min(-p, -q, radius)
-
-
-def _ellipse(a: Array, s: Array, half_a: float, half_s: float, cut: Array | float = 1.0) -> Array:
-    """First-order distance to an ellipse that is scaled by `cut` (its section at one x)."""
-    q = np.hypot(a / half_a, s / half_s)
-    return q * (q - cut) / (np.hypot(a / half_a**2, s / half_s**2) + 1e-3)
-
-
-def _rounded_box(u: Array, v: Array, scale: Array) -> Array:
-    """Scaled distance to the superellipse u^4 + v^4 = 1."""
-    u2, v2 = u * u, v * v
-    return (np.sqrt(np.sqrt(u2 * u2 + v2 * v2)) - 1.0) * scale
-
-
-def _dome(x: Array, centre: float, half_width: float) -> Array:
-    """Relative size of a rounded body's section at x: 1 at its centre, 0 at its ends, negative beyond."""
-    v = 1.0 - ((x - centre) / half_width) ** 2
-    return np.sign(v) * np.sqrt(np.abs(v))
-
-
-def _tube(a: Array, s: Array, start: tuple[float, float], end: tuple[float, float], radius: Array | float) -> Array:
-    """Distance to the segment start-end, given as (a, s), minus the radius."""
-    da, ds = end[0] - start[0], end[1] - start[1]
-    t = np.clip(((a - start[0]) * da + (s - start[1]) * ds) / (da * da + ds * ds), 0.0, 1.0)
-    return np.hypot(a - start[0] - t * da, s - start[1] - t * ds) - radius
-
-
 def _femur(k: Knee, x: Array, a: Array, s: Array) -> tuple[Array, Array]:
     """Distance to the femur and thickness of its cartilage (negative where there is none)."""
     cos, sin = np.cos(k.flexion), np.sin(k.flexion)
@@ -152,24 +113,24 @@ def _femur(k: Knee, x: Array, a: Array, s: Array) -> tuple[Array, Array]:
     notch = np.exp(-((x / k.notch) ** 4))
     e = np.clip((np.abs(x) - 24.0) / 15.0, 0.0, 1.0)
     erosion = 18.0 * (1.0 - np.sqrt(1.0 - e * e)) + np.maximum(np.abs(x) - 35.0, 0.0) * 5.0
-    erosion = erosion + k.condyle_asymmetry * _smoothstep(-5.0, 15.0, x)
+    erosion = erosion + k.condyle_asymmetry * smoothstep(-5.0, 15.0, x)
     d_posterior = np.hypot(a + 13.0, s - 21.0) - (posterior - 30.0 * notch)
     d_distal = np.hypot(a - 8.0 - 3.0 * notch, s - 24.0 - 8.0 * notch) - (distal - 3.0 * notch)
-    flare = _smoothstep(66.0, 28.0, s)
+    flare = smoothstep(66.0, 28.0, s)
     half_a, half_x = 13.5 + 9.0 * flare, 16.0 + 21.0 * flare
     d_shaft = (np.hypot(x / half_x, (a - 5.0) / half_a) - 1.0) * half_a
-    d_shaft = _smooth_max(d_shaft, 25.0 + notch * (9.0 - 0.5 * a) - s, 6.0)
-    bone = _smooth_min(_smooth_min(d_posterior, d_distal, 18.0) + erosion, d_shaft, 7.0)
+    d_shaft = smooth_max(d_shaft, 25.0 + notch * (9.0 - 0.5 * a) - s, 6.0)
+    bone = smooth_min(smooth_min(d_posterior, d_distal, 18.0) + erosion, d_shaft, 7.0)
     return bone, _femoral_thickness(k, x, a, s, notch)
 
 
 def _femoral_thickness(k: Knee, x: Array, a: Array, s: Array, notch: Array) -> Array:
     angle = np.arctan2(a, 24.0 - s)  # 0 distal, positive anterior
-    front = k.articular_end[0] - 0.75 * _smoothstep(16.0, 32.0, np.abs(x))
+    front = k.articular_end[0] - 0.75 * smoothstep(16.0, 32.0, np.abs(x))
     back = k.articular_end[1] + 2.55 * notch
-    cover = _smoothstep(-0.2, 0.2, front - angle) * _smoothstep(-0.2, 0.2, angle - back)
-    cover = cover * _smoothstep(39.0, 35.0, np.abs(x))
-    thickness = k.femoral_thickness * (1.0 + 0.12 * np.cos(3.0 * angle) - 0.3 * _smoothstep(24.0, 38.0, np.abs(x)))
+    cover = smoothstep(-0.2, 0.2, front - angle) * smoothstep(-0.2, 0.2, angle - back)
+    cover = cover * smoothstep(39.0, 35.0, np.abs(x))
+    thickness = k.femoral_thickness * (1.0 + 0.12 * np.cos(3.0 * angle) - 0.3 * smoothstep(24.0, 38.0, np.abs(x)))
     for lesion_angle, lesion_x, width, depth in k.lesions:
         reach = ((angle - lesion_angle) * 22.0 / width) ** 2 + ((x - lesion_x) / width) ** 2
         thickness = thickness * (1.0 - depth * np.exp(-reach))
@@ -178,18 +139,18 @@ def _femoral_thickness(k: Knee, x: Array, a: Array, s: Array, notch: Array) -> A
 
 def _tibia(k: Knee, x: Array, a: Array, s: Array) -> tuple[Array, Array, Array]:
     """Distances to the tibial bone and its cartilage, and height above the cartilage's surface."""
-    deep = _smoothstep(-6.0, -48.0, s)
+    deep = smoothstep(-6.0, -48.0, s)
     tuberosity = np.exp(-(((s + 37.0) / 9.0) ** 2) - (x / 13.0) ** 2)
-    front = (k.plateau - 2.0) - 9.0 * _smoothstep(-45.0, -80.0, s) - 2.0 * deep + 5.0 * tuberosity
+    front = (k.plateau - 2.0) - 9.0 * smoothstep(-45.0, -80.0, s) - 2.0 * deep + 5.0 * tuberosity
     back = -k.plateau - 1.0 + 13.0 * deep
     half_a, half_x = (front - back) / 2.0, 39.0 - 19.0 * deep
-    d_side = _rounded_box(x / half_x, (a - (front + back) / 2.0) / half_a, half_a)
+    d_side = rounded_box(x / half_x, (a - (front + back) / 2.0) / half_a, half_a)
     inner = np.abs(x) - 22.0
     bowl = np.where(x < 0.0, 0.006, -0.003) * a * a + 0.006 * inner * inner - 0.6
     spine = 9.0 * np.exp(-(((np.abs(x) - 4.5) / 3.5) ** 2) - ((a + 2.0) / 9.0) ** 2)
-    top = k.tibial_slope * a + bowl * _smoothstep(4.0, 12.0, np.abs(x)) + spine - k.tibial_thickness
-    bone = _smooth_max(d_side, s - top, 5.0)
-    cover = np.exp(-((inner / 14.0) ** 6)) * _smoothstep(0.0, 7.0, -d_side)
+    top = k.tibial_slope * a + bowl * smoothstep(4.0, 12.0, np.abs(x)) + spine - k.tibial_thickness
+    bone = smooth_max(d_side, s - top, 5.0)
+    cover = np.exp(-((inner / 14.0) ** 6)) * smoothstep(0.0, 7.0, -d_side)
     height = s - top - k.tibial_thickness * (1.25 * cover - 0.25)
     return bone, np.maximum(np.maximum(height, top - 3.0 - s), d_side + 0.5), height
 
@@ -210,10 +171,10 @@ def _patella(k: Knee, x: Array, a: Array, s: Array) -> tuple[Array, Array]:
     a, s = a - 0.22 * np.abs(x) - centre_a, s - centre_s
     a, s = a * cos + s * sin, -a * sin + s * cos
     half_a, half_s = k.patella
-    section = _dome(x, 0.0, 22.0)
-    bone = _ellipse(a, s, half_a, half_s, section)
+    section = dome(x, 0.0, 22.0)
+    bone = ellipse(a, s, half_a, half_s, section)
     facing = -a / (np.hypot(a, s * half_a / half_s) + 1e-3)
-    cover = _smoothstep(0.3, 0.65, facing) * _smoothstep(-0.8, -0.45, s / half_s) * _smoothstep(0.25, 0.5, section)
+    cover = smoothstep(0.3, 0.65, facing) * smoothstep(-0.8, -0.45, s / half_s) * smoothstep(0.25, 0.5, section)
     return bone, bone - k.patellar_thickness * (1.35 * cover - 0.35)
 
 
@@ -229,22 +190,22 @@ def _skin(k: Knee, x: Array, a: Array, s: Array) -> Array:
     back = -46.0 - 7.0 * np.cos((s - 75.0) / 26.0) - k.fat
     half_a = (front - back) / 2.0
     half_x = 46.0 + 0.7 * k.fat
-    return _rounded_box(x / half_x, (a - (front + back) / 2.0) / half_a, half_a)
+    return rounded_box(x / half_x, (a - (front + back) / 2.0) / half_a, half_a)
 
 
 def _muscles(k: Knee, x: Array, a: Array, s: Array) -> Array:
     """Distance to the muscles: hamstrings, gastrocnemius heads, deep calf, vasti, anterior calf."""
     m = k.muscle
     parts = (
-        _tube(a, s, (-30.0, 95.0), (-46.0, 8.0), 17.0 * m * _dome(x, -26.0, 25.0)),
-        _tube(a, s, (-28.0, 95.0), (-41.0, 14.0), 17.0 * m * _dome(x, 28.0, 23.0)),
-        _tube(a, s, (-35.0, 22.0), (-44.0, -95.0), 15.0 * m * _dome(x, -20.0, 24.0)),
-        _tube(a, s, (-35.0, 20.0), (-44.0, -95.0), 14.0 * m * _dome(x, 21.0, 23.0)),
-        _tube(a, s, (-24.0, -22.0), (-27.0, -95.0), 15.0 * m * _dome(x, 4.0, 40.0)),
-        _tube(a, s, (16.0, 46.0), (22.0, 105.0), 20.0 * m * _dome(x, -30.0, 26.0)),
-        _tube(a, s, (16.0, 54.0), (22.0, 105.0), 20.0 * m * _dome(x, 30.0, 26.0)),
-        _tube(a, s, (18.0, 62.0), (24.0, 105.0), 11.0 * m * _dome(x, 0.0, 40.0)),
-        _tube(a, s, (12.0, -30.0), (6.0, -95.0), 14.0 * m * _dome(x, 32.0, 18.0)),
+        tube(a, s, (-30.0, 95.0), (-46.0, 8.0), 17.0 * m * dome(x, -26.0, 25.0)),
+        tube(a, s, (-28.0, 95.0), (-41.0, 14.0), 17.0 * m * dome(x, 28.0, 23.0)),
+        tube(a, s, (-35.0, 22.0), (-44.0, -95.0), 15.0 * m * dome(x, -20.0, 24.0)),
+        tube(a, s, (-35.0, 20.0), (-44.0, -95.0), 14.0 * m * dome(x, 21.0, 23.0)),
+        tube(a, s, (-24.0, -22.0), (-27.0, -95.0), 15.0 * m * dome(x, 4.0, 40.0)),
+        tube(a, s, (16.0, 46.0), (22.0, 105.0), 20.0 * m * dome(x, -30.0, 26.0)),
+        tube(a, s, (16.0, 54.0), (22.0, 105.0), 20.0 * m * dome(x, 30.0, 26.0)),
+        tube(a, s, (18.0, 62.0), (24.0, 105.0), 11.0 * m * dome(x, 0.0, 40.0)),
+        tube(a, s, (12.0, -30.0), (6.0, -95.0), 14.0 * m * dome(x, 32.0, 18.0)),
     )
     return reduce(np.minimum, parts)
 
@@ -253,13 +214,13 @@ def _ligaments(k: Knee, x: Array, a: Array, s: Array) -> Array:
     """Distance to quadriceps and patellar tendon and both cruciates."""
     pa, ps = _patella_centre(k)
     half_s = k.patella[1]
-    quadriceps = _tube(a, s, (pa + 1.0, ps + half_s - 2.0), (pa - 14.0, ps + half_s + 60.0), 3.4)
-    patellar = _tube(a, s, (pa + 2.0, ps - half_s + 3.0), (k.plateau + 2.0, -40.0), 2.7)
+    quadriceps = tube(a, s, (pa + 1.0, ps + half_s - 2.0), (pa - 14.0, ps + half_s + 60.0), 3.4)
+    patellar = tube(a, s, (pa + 2.0, ps - half_s + 3.0), (k.plateau + 2.0, -40.0), 2.7)
     tendons = np.minimum(np.maximum(quadriceps, np.abs(x) - 19.0), np.maximum(patellar, np.abs(x) - 15.0))
-    anterior = _tube(a, s, (8.0, 0.0), (-13.0, 27.0), 3.6 * _dome(x, 2.5, 6.5))
+    anterior = tube(a, s, (8.0, 0.0), (-13.0, 27.0), 3.6 * dome(x, 2.5, 6.5))
     posterior = np.minimum(
-        _tube(a, s, (-25.0, -7.0), (-17.0, 14.0), 4.2 * _dome(x, -2.5, 7.0)),
-        _tube(a, s, (-17.0, 14.0), (0.0, 24.0), 4.2 * _dome(x, -2.5, 7.0)),
+        tube(a, s, (-25.0, -7.0), (-17.0, 14.0), 4.2 * dome(x, -2.5, 7.0)),
+        tube(a, s, (-17.0, 14.0), (0.0, 24.0), 4.2 * dome(x, -2.5, 7.0)),
     )
     return np.minimum(tendons, np.minimum(anterior, posterior))
 
@@ -275,12 +236,12 @@ def structures(k: Knee, x: Array, a: Array, s: Array) -> Iterator[tuple[Tissue, 
     fascia = d_skin + k.fat
     yield Tissue.DEEP_FAT, fascia
     yield Tissue.MUSCLE, np.maximum(_muscles(k, x, a, s), fascia + 0.5)
-    yield Tissue.BLOOD, _tube(a, s, (-33.0, 95.0), (-36.0, -95.0), 3.6 * _dome(x, 1.0, 6.0))
-    hoffa = _tube(a, s, (pa - 6.0, ps - k.patella[1]), (k.plateau + 1.0, -9.0), 13.0 * _dome(x, 0.0, 30.0))
+    yield Tissue.BLOOD, tube(a, s, (-33.0, 95.0), (-36.0, -95.0), 3.6 * dome(x, 1.0, 6.0))
+    hoffa = tube(a, s, (pa - 6.0, ps - k.patella[1]), (k.plateau + 1.0, -9.0), 13.0 * dome(x, 0.0, 30.0))
     yield Tissue.HOFFA_FAT, np.maximum(hoffa, fascia)
     top = ps + k.patella[1]
-    pouch = _tube(a, s, (pa - 11.0, top - 4.0), (pa - 18.0, top + 26.0), k.effusion * _dome(x, 0.0, 24.0))
-    recess = _tube(a, s, (-30.0, 8.0), (-33.0, 24.0), 0.5 * k.effusion * _dome(x, -18.0, 11.0))
+    pouch = tube(a, s, (pa - 11.0, top - 4.0), (pa - 18.0, top + 26.0), k.effusion * dome(x, 0.0, 24.0))
+    recess = tube(a, s, (-30.0, 8.0), (-33.0, 24.0), 0.5 * k.effusion * dome(x, -18.0, 11.0))
     film = np.minimum(d_femur - thickness - k.fluid_gap, np.minimum(pouch, recess))
     cavity = np.maximum(np.abs(x) - 39.0, s - 58.0)
     yield Tissue.FLUID, np.maximum(np.maximum(film, cavity), fascia + 2.0)
@@ -295,6 +256,6 @@ def structures(k: Knee, x: Array, a: Array, s: Array) -> Iterator[tuple[Tissue, 
     yield Tissue.BONE_MARROW, d_femur + 1.3
     yield Tissue.CORTICAL_BONE, d_patella
     yield Tissue.BONE_MARROW, d_patella + 1.2
-    fibula = _tube(a, s, (-19.0, -20.0), (-18.0, -95.0), 8.0 * _dome(x, 33.0, 9.0))
+    fibula = tube(a, s, (-19.0, -20.0), (-18.0, -95.0), 8.0 * dome(x, 33.0, 9.0))
     yield Tissue.CORTICAL_BONE, fibula
     yield Tissue.BONE_MARROW, fibula + 1.3

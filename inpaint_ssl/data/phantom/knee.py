@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from inpaint_ssl.data.phantom.anatomy import Knee, Tissue, draw_knee, structures
-from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
-from inpaint_ssl.errors import InputError
+from inpaint_ssl.data.phantom.generated import GeneratedDataset, centred_scan
+from inpaint_ssl.data.phantom.shapes import Array, covered, wave_field
+from inpaint_ssl.data.scan import Scan, ScanEntry
 from inpaint_ssl.qdess import QdessSequence, echo1_signal, echo_ratio
-
-Array = np.ndarray
 
 SEQUENCE = QdessSequence(tr_ms=25.0, te_ms=8.0, flip_angle_deg=30.0, spoiler_area=3132.0, spoiler_duration_us=1560.0)
 FIELD_OF_VIEW_MM = (104.0, 160.0, 160.0)  # along X, Y, Z, whatever the number of voxels
@@ -61,24 +60,7 @@ class PhantomTruth:
     medial_direction: str
 
 
-def _wave_field(
-    rng: np.random.Generator, points: tuple[Array, Array, Array], wavelengths_mm: tuple[float, float], n_waves: int
-) -> Array:
-    """Smooth random field in [-1, 1] on the grid of `points`: plane waves of random direction and phase."""
-    length = rng.uniform(*wavelengths_mm, n_waves)
-    direction = rng.standard_normal((3, n_waves))
-    wave = 2.0 * np.pi * direction / (np.linalg.norm(direction, axis=0) * length)
-    phase = rng.uniform(0.0, 2.0 * np.pi, n_waves)
-    shifts = (phase, 0.0, 0.0)
-    x, y, z = (np.exp(1j * (u[:, None] * k + d)) for u, k, d in zip(points, wave, shifts, strict=True))
-    xy = x[:, None, :] * y[None, :, :] / n_waves
-    # Real part of the product; einsum, not matmul, so that the result does not depend on the number of BLAS threads.
-    left = np.concatenate([xy.real, -xy.imag], axis=-1, dtype=np.float32)
-    right = np.concatenate([z.real, z.imag], axis=-1, dtype=np.float32)
-    return np.einsum("xyk,zk->xyz", left, right)
-
-
-class PhantomDataset(ScanReader):
+class PhantomDataset(GeneratedDataset):
     """Generated knees as a `ScanReader`: subjects phantom_0000, phantom_0001, ...; the unlabelled ones come last.
 
     subjects, unlabelled_subjects: how many; size: voxels (superior-inferior, anterior-posterior) of a sagittal slice;
@@ -90,7 +72,6 @@ class PhantomDataset(ScanReader):
 
     name = "knee_phantom"
     channel_names: tuple[str, ...] = ("echo1", "echo2")
-    notes: tuple[str, ...] = ()
     labels: Mapping[str, int] = {
         "patellar_cartilage": int(Tissue.PATELLAR_CARTILAGE),
         "femoral_cartilage": int(Tissue.FEMORAL_CARTILAGE),
@@ -108,27 +89,16 @@ class PhantomDataset(ScanReader):
         seed: int = 0,
         snr: float = 20.0,
     ) -> None:
-        for key, value, low in (
-            ("subjects", subjects, 0),
-            ("unlabelled_subjects", unlabelled_subjects, 0),
-            ("seed", seed, 0),
-            ("slices", slices, 1),
-        ):
-            if value < low:
-                raise InputError(f"phantom.{key} {value}: expected at least {low}; set data.phantom.{key}")
-        if subjects + unlabelled_subjects < 1:
-            raise InputError("phantom.subjects 0: expected at least 1 subject; set data.phantom.subjects")
-        if len(size) != 2 or min(size) < 16:
-            raise InputError(f"phantom.size {tuple(size)}: expected 2 numbers of at least 16; set data.phantom.size")
-        if not snr > 0.0:
-            raise InputError(f"phantom.snr {snr}: expected a positive number; set data.phantom.snr")
-        ids = [f"phantom_{i:04d}" for i in range(subjects + unlabelled_subjects)]
-        self.entries = tuple(ScanEntry(name, name, i < subjects) for i, name in enumerate(ids))
-        self._number = {entry: i for i, entry in enumerate(self.entries)}
-        self._shape = (int(slices), int(size[1]), int(size[0]))
-        self._size = (int(size[0]), int(size[1]))
-        self._seed = int(seed)
-        self._snr = float(snr)
+        super().__init__(
+            "phantom",
+            subjects=subjects,
+            unlabelled_subjects=unlabelled_subjects,
+            size=size,
+            seed=seed,
+            snr=snr,
+            counts={"slices": (slices, 1)},
+        )
+        self._shape = (int(slices), self._size[1], self._size[0])
         self.spacing_mm = tuple(fov / n for fov, n in zip(FIELD_OF_VIEW_MM, self._shape, strict=True))
 
     def settings(self) -> Mapping[str, Any]:
@@ -156,39 +126,25 @@ class PhantomDataset(ScanReader):
             noise = rng.standard_normal((*signal.shape, 2), dtype=np.float32) * np.float32(sigma)
             # Whole numbers, as a scanner stores them: the last bits of a float differ between processors.
             signal = np.rint(np.hypot(signal + noise[..., 0], noise[..., 1])).astype(np.int32)
-        affine = np.diag([*self.spacing_mm, 1.0])
-        affine[:3, 3] = [-(n - 1) / 2.0 * step for n, step in zip(self._shape, self.spacing_mm, strict=True)]
         label = np.where(truth.tissue <= Tissue.MENISCUS, truth.tissue, 0).astype(np.uint8) if entry.has_label else None
         sx, sy, sz = self.spacing_mm
-        scan = Scan(
-            entry=entry,
-            image=signal,
-            label=label,
-            spacing_mm=(sx, sy, sz),
-            affine=affine,
-            original_affine=affine.copy(),
-            original_orientation="RAS",
-            original_shape=self._shape,
-            acquisition=SEQUENCE.as_acquisition() | {"medial_direction": truth.medial_direction},
-        )
-        return scan, truth
+        acquisition = SEQUENCE.as_acquisition() | {"medial_direction": truth.medial_direction}
+        return centred_scan(entry, signal, label, (sx, sy, sz), acquisition), truth
 
     def _render(self, entry: ScanEntry) -> tuple[np.random.Generator, Array, PhantomTruth]:
         """Noise-free image (X, Y, Z, 2), its truth, and the generator that goes on to draw the noise."""
-        if entry not in self._number:
-            raise InputError(f"scan {entry.scan_id}: not in this phantom of {len(self.entries)}; use its entries")
-        rng = np.random.default_rng([self._seed, self._number[entry]])
+        rng = self._generator(entry)
         knee = draw_knee(rng)
         right = bool(rng.integers(2))
         grid = zip(self._shape, self.spacing_mm, strict=True)
         x_mm, y_mm, z_mm = ((np.arange(n) - (n - 1) / 2.0) * step for n, step in grid)
         points = (x_mm, y_mm, z_mm)
         contrast = _draw_contrast(rng)
-        warp_a = 2.5 * _wave_field(rng, points, (28.0, 70.0), 6)
-        warp_s = 2.5 * _wave_field(rng, points, (28.0, 70.0), 6)
-        smooth = np.clip(1.6 * _wave_field(rng, points, (20.0, 60.0), 8), -1.0, 1.0)
-        texture = np.clip(1.6 * _wave_field(rng, points, (4.0, 14.0), 16), -1.0, 1.0)
-        shading = np.exp(contrast.shading * _wave_field(rng, points, (180.0, 400.0), 4))
+        warp_a = 2.5 * wave_field(rng, points, (28.0, 70.0), 6)
+        warp_s = 2.5 * wave_field(rng, points, (28.0, 70.0), 6)
+        smooth = np.clip(1.6 * wave_field(rng, points, (20.0, 60.0), 8), -1.0, 1.0)
+        texture = np.clip(1.6 * wave_field(rng, points, (4.0, 14.0), 16), -1.0, 1.0)
+        shading = np.exp(contrast.shading * wave_field(rng, points, (180.0, 400.0), 4))
         signal = np.zeros((*self._shape, 2), np.float32)
         tissue, t2_ms = np.zeros(self._shape, np.uint8), np.zeros(self._shape, np.float32)
         pure, lateral = np.ones(self._shape, np.bool_), np.empty((self._shape[0], 1, 1), np.bool_)
@@ -251,9 +207,7 @@ def _paint(
     tissue_map, t2_map, pure = (array.reshape(-1) for array in known)
     for tissue, distance in structures(knee, *coordinates):
         density, variation, t1, mean_t2 = contrast.tissues[tissue]
-        flat = distance.reshape(-1)
-        where = np.flatnonzero(flat < 0.5 * pixel)
-        alpha = np.minimum(0.5 - flat[where] / pixel, 1.0)
+        where, alpha = covered(distance, pixel)
         t2 = mean_t2 * (1.0 + T2_VARIATION * smooth[where])
         echo1 = density * (1.0 + variation * texture[where]) * echo1_signal(t2, t1, SEQUENCE)
         keep = 1.0 - alpha

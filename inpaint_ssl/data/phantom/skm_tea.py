@@ -1,8 +1,5 @@
 """Generated knees in the layout of SKM-TEA (see data/readers/skm_tea.py): HDF5 files, annotations and metadata."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ import h5py
 import numpy as np
 
 from inpaint_ssl.data.phantom.anatomy import Tissue
+from inpaint_ssl.data.phantom.folder import check_new, new_folder
 from inpaint_ssl.data.phantom.knee import SEQUENCE, PhantomDataset, PhantomTruth
 from inpaint_ssl.data.scan import Scan
 from inpaint_ssl.errors import InputError
@@ -56,22 +54,12 @@ def write_skm_tea(
     root = Path(root)
     if subjects < len(PAPER_SCANS):
         raise InputError(f"phantom subjects {subjects}: expected at least 3, for training, validation and test")
-    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
-        raise InputError(f"{root} exists already and is not empty; choose another folder, or remove it")
+    check_new(root)
     phantom = PhantomDataset(
         subjects=subjects, unlabelled_subjects=unlabelled, size=size, slices=slices, seed=seed, snr=snr
     )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
-    try:
+    with new_folder(root) as folder:
         _write(folder, phantom, _lists(subjects, unlabelled), on_scan)
-        os.chmod(folder, 0o755)  # mkdtemp makes folders private
-        if root.exists():
-            root.rmdir()
-        os.rename(folder, root)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _lists(subjects: int, unlabelled: int) -> dict[str, list[int]]:

@@ -1,5 +1,8 @@
 """Readers: every format as a ScanReader."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from inpaint_ssl.data.readers.combined import CombinedDataset, check_roots, parse_root
 from inpaint_ssl.data.readers.dataset_json import list_msd, list_nnunet
 from inpaint_ssl.data.readers.folder import list_folder
@@ -23,9 +26,7 @@ def open_dataset(settings: ReaderSettings, problems: Problems | None = None) -> 
     """
     problems = problems or Problems()
     if settings.format == "phantom":
-        from inpaint_ssl.data.phantom import PhantomDataset
-
-        main: ScanReader = PhantomDataset(**settings.phantom)
+        main = _generated(settings.phantom)
     else:
         main = _open_folder(settings.root, settings.format, settings, problems)
     if not settings.unlabelled_roots:
@@ -34,6 +35,16 @@ def open_dataset(settings: ReaderSettings, problems: Problems | None = None) -> 
     check_roots("" if settings.format == "phantom" else settings.root, [folder for _, folder in roots])
     further = [(folder, _open_folder(folder, name, settings, problems, use_labels=False)) for name, folder in roots]
     return CombinedDataset(main, further)
+
+
+def _generated(phantom: Mapping[str, Any]) -> ScanReader:
+    from inpaint_ssl.data.phantom import AbdomenPhantom, PhantomDataset
+
+    options = dict(phantom)
+    if options.pop("anatomy", "knee") == "knee":
+        return PhantomDataset(**options)
+    options.pop("slices", None)  # an abdomen has one
+    return AbdomenPhantom(**options)
 
 
 def _open_folder(
