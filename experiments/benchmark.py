@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from experiments.benchmarks import corruption, engine, memory, prepare, startup, training
+from experiments.benchmarks import corruption, engine, memory, prepare, startup, surface, t2, training
 from experiments.command_line import answered
 from inpaint_ssl.errors import InputError
 
@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, Callable[..., Path]] = {
     "memory": memory.run,
     "prepare": prepare.run,
     "startup": startup.run,
+    "surface": surface.run,
+    "t2": t2.run,
     "training": training.run,
     "training_compiled": training.run_compiled,
 }

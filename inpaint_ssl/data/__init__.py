@@ -9,6 +9,7 @@ from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
 from inpaint_ssl.data.source import (
     ArraySliceSource,
     ScanInfo,
+    ScanVolumes,
     SliceRecord,
     SliceSource,
     example_id,
@@ -38,6 +39,7 @@ __all__ = [
     "ScanInfo",
     "ScanReader",
     "ScanRecord",
+    "ScanVolumes",
     "SliceRecord",
     "SliceSource",
     "SourceFile",

@@ -22,6 +22,11 @@ class ClassMap:
             table[list(values), k] = True
         return table
 
+    def label_map(self, label: np.ndarray) -> np.ndarray:
+        """Label values as a uint8 map of classes: 0 for none, else 1 + index of the last class that holds the value."""
+        order = np.arange(1, len(self.names) + 1)
+        return (self.membership() * order).max(axis=1).astype(np.uint8)[label]
+
 
 def class_map(specification: Sequence[str], labels: Mapping[str, int | Sequence[int]]) -> ClassMap:
     """The classes named by config.data.classes.

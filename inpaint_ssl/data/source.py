@@ -1,8 +1,8 @@
 """The border between data and training: slices by index, and the table of scans that they come from."""
 
 import hashlib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -38,7 +38,10 @@ class SliceRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanInfo:
-    """What evaluation needs of a scan; its slices are first ... first + n_slices - 1. spacing_mm: X, Y, Z of RAS."""
+    """What evaluation needs of a scan; its slices are first ... first + n_slices - 1.
+
+    spacing_mm: X, Y, Z of RAS; acquisition as in Scan.
+    """
 
     scan_id: str
     subject_id: str
@@ -47,6 +50,14 @@ class ScanInfo:
     first: int
     spacing_mm: tuple[float, float, float]
     placement: Placement
+    acquisition: Mapping[str, float | str] = field(default_factory=dict)
+
+
+class ScanVolumes(NamedTuple):
+    """A scan on its own grid: image (X, Y, Z, channels) raw intensities (HU for CT), label uint8 (X, Y, Z) values."""
+
+    image: np.ndarray
+    label: np.ndarray
 
 
 @runtime_checkable
@@ -71,8 +82,8 @@ class SliceSource(Protocol):
 
     def __getitem__(self, index: int) -> SliceRecord: ...
 
-    def label_volume(self, scan: ScanInfo) -> np.ndarray:
-        """uint8 (X, Y, Z): the label values of a scan on its own grid, zeros where it has no label."""
+    def volumes(self, scan: ScanInfo) -> ScanVolumes:
+        """Image and label of a scan on its own grid; zeros for a label that it does not have."""
         ...
 
     def subset(self, subject_ids: Collection[str], labelled_only: bool = False) -> "SliceSource":
@@ -144,9 +155,11 @@ class ArraySliceSource:
             self.statistics[index],
         )
 
-    def label_volume(self, scan: ScanInfo) -> np.ndarray:
-        """uint8 (X, Y, Z): from the images, so that it lacks what they cut off, and is resampled as they are."""
-        return to_volume(self.targets[scan.first : scan.first + scan.n_slices], scan.placement)
+    def volumes(self, scan: ScanInfo) -> ScanVolumes:
+        """Image and label from the slices in memory: they lack what these cut off, and are resampled as these are."""
+        part = slice(scan.first, scan.first + scan.n_slices)
+        images, targets = self.images[part], self.targets[part]
+        return ScanVolumes(to_volume(images, scan.placement), to_volume(targets, scan.placement))
 
     def subset(self, subject_ids: Collection[str], labelled_only: bool = False) -> "ArraySliceSource":
         """The scans of these subjects in the present order, as copies."""
@@ -206,7 +219,16 @@ def scan_info(record: ScanRecord, preprocessing: Preprocessing, first: int) -> S
     """The table's row of a scan; InputError when its slices cannot be placed."""
     n_slices = record.shape[SLICE_AXES[preprocessing.slice_axis]]
     placement = preprocessing.placement(record)
-    return ScanInfo(record.scan_id, record.subject_id, record.has_label, n_slices, first, record.spacing_mm, placement)
+    return ScanInfo(
+        scan_id=record.scan_id,
+        subject_id=record.subject_id,
+        has_label=record.has_label,
+        n_slices=n_slices,
+        first=first,
+        spacing_mm=record.spacing_mm,
+        placement=placement,
+        acquisition=record.acquisition,
+    )
 
 
 def put(slices: np.ndarray, placement: Placement, images: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from inpaint_ssl.data.record import ScanRecord
 from inpaint_ssl.data.source import (
     ArraySliceSource,
     ScanInfo,
+    ScanVolumes,
     SliceRecord,
     chosen_scans,
     example_id,
@@ -164,14 +165,16 @@ class StoredSliceSource:
         put(found, placement, images)
         put(labels, placement, targets)
 
-    def label_volume(self, scan: ScanInfo) -> np.ndarray:
-        """uint8 (X, Y, Z): the label values of a scan on its own grid, zeros where it has no label."""
-        volume = np.zeros(scan.placement.shape, np.uint8)
+    def volumes(self, scan: ScanInfo) -> ScanVolumes:
+        """Image and label of a scan on its own grid; zeros for a label that it does not have."""
         number, _ = self._located(scan.first)
+        images, labels = self.store.read(range(self.starts[number], self.starts[number] + scan.n_slices))
+        shape = scan.placement.shape
+        image, label = np.empty((*shape, images.shape[3]), images.dtype), np.zeros(shape, np.uint8)
+        display(image, self.preprocessing.slice_axis)[:] = images
         if scan.has_label:
-            labels = self.store.read(range(self.starts[number], self.starts[number] + scan.n_slices))[1]
-            display(volume, self.preprocessing.slice_axis)[:] = labels
-        return volume
+            display(label, self.preprocessing.slice_axis)[:] = labels
+        return ScanVolumes(image, label)
 
     def subset(self, subject_ids: Collection[str], labelled_only: bool = False) -> "StoredSliceSource":
         """The scans of these subjects in the present order; nothing is read."""
