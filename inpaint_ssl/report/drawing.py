@@ -83,10 +83,11 @@ def _inline(svg: str, drawing: Drawing) -> Markup:
     assert box is not None  # Matplotlib always writes one
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<style[^>]*>.*?</style>", "", body, count=1, flags=re.DOTALL)  # global rules, page.css has them
+    body = re.sub(r' id="image[0-9a-f]+"', "", body)  # equal pictures get equal ids, and nothing refers to them
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{drawing.name}-", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     width = float(box.group(1).split()[2])
     tag = f'viewBox="{box.group(1)}" role="img" aria-label="{escape(drawing.alt)}"'
     # safe: Matplotlib escapes the text it writes, and the label is escaped here
-    return Markup(f'<svg {tag} style="max-width: {width * 96 / 72:.0f}px">{body}')
+    return Markup(f'<svg {tag} style="--natural: {width * 96 / 72:.0f}px; max-width: {width * 96 / 72:.0f}px">{body}')

@@ -4,7 +4,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,26 @@ import numpy as np
 
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_csv, read_json
-from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED, StudyStatistics, summarise
+from inpaint_ssl.statistics import (
+    FROM_SCRATCH,
+    PRETRAINED,
+    Agreement,
+    Flags,
+    StudyStatistics,
+    agreement,
+    count_flags,
+    summarise,
+)
 
 _EMPTY: dict[str, Any] = {
     "study": "", "dataset": "", "modality": "", "classes": [], "label_fractions": [], "label_counts": {}, "seeds": [],
     "subset_draw": 0, "alpha": 0.05, "splits": {}, "departures": [], "warnings": [], "versions": {}, "device": "",
-    "settings": {}, "cells": [], "seconds": None,
+    "settings": {}, "cells": [], "seconds": None, "clinical": {},
 }  # fmt: skip
+
+
+SURFACE_DISTANCES = ("assd_mm", "hd95_mm")
+TRUTH = "truth"  # beside the arms, in what is shown of a slice
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,10 @@ class Inpainting:
 
 @dataclass(frozen=True)
 class Overlay:
-    """One test slice (H, W) with the truth and the prediction of each arm; `rank` is best, median or worst."""
+    """One test slice (H, W) with the truth and the prediction of each arm; `rank` is best, median or worst.
+
+    t2_ms: T2 inside the classes of the truth (TRUTH) and of each arm, NaN outside and where invalid; empty if unknown.
+    """
 
     rank: str
     scan: str
@@ -54,6 +70,7 @@ class Overlay:
     truth: np.ndarray
     predictions: dict[str, np.ndarray]
     dice: dict[str, float]
+    t2_ms: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,12 +120,25 @@ class Study:
     inpainting: tuple[Inpainting, ...]
     restoration: tuple[Restoration, ...]
     overlays: tuple[Overlay, ...]
+    agreements: tuple[Agreement, ...]
+    flags: Flags
+    distances: tuple[StudyStatistics, ...]  # of each metric of SURFACE_DISTANCES with results
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Classes with results, in the study's order."""
         known = [name for name in self.info["classes"] if name in self.statistics.classes]
         return (*known, *(name for name in self.statistics.classes if name not in known))
+
+    @property
+    def clinical_metrics(self) -> tuple[str, ...]:
+        """Clinical metrics with results, in the order of statistics.QUANTITIES."""
+        return tuple(dict.fromkeys(a.metric for a in self.agreements))
+
+    def agreement(self, metric: str, label_fraction: float, class_name: str, arm: str) -> Agreement | None:
+        """The agreement of one metric, label fraction, class and arm, or None when it has no rows."""
+        key = (metric, label_fraction, class_name, arm)
+        return next((a for a in self.agreements if (a.metric, a.label_fraction, a.class_name, a.arm) == key), None)
 
     def labelled(self, fraction: float) -> int | None:
         """Number of labelled subjects at a label fraction, when study.json says it."""
@@ -123,16 +153,19 @@ def read_study(workdir: Path) -> Study:
         raise InputError(f"{workdir / 'study.json'} holds no table; expected the summary of a study; evaluate again")
     info = _EMPTY | info
     cells = [cell | {"folder": workdir / cell["directory"]} for cell in info["cells"]]
-    per_scan, per_slice = _rows(workdir / "per_scan.csv"), _rows(workdir / "per_slice.csv")
+    per_scan, per_slice, alpha = _rows(workdir / "per_scan.csv"), _rows(workdir / "per_slice.csv"), float(info["alpha"])
     return Study(
         workdir=workdir,
         info=info,
-        statistics=summarise(per_scan, float(info["alpha"])),
+        statistics=summarise(per_scan, alpha),
         histories=tuple(_history(cell) for cell in cells if (cell["folder"] / "metrics.csv").is_file()),
         gallery=read_gallery(workdir) if (workdir / "gallery.npz").is_file() else None,
         inpainting=_inpainting([cell for cell in cells if cell["phase"] == "pretrain"]),
         restoration=_restoration(per_slice),
         overlays=_overlays([cell for cell in cells if cell["phase"] == "finetune"]),
+        agreements=agreement(per_scan),
+        flags=count_flags(per_scan),
+        distances=tuple(s for metric in SURFACE_DISTANCES if (s := summarise(per_scan, alpha, metric)).entries),
     )
 
 
@@ -158,11 +191,14 @@ def _history(cell: dict[str, Any]) -> History:
 
 
 def _arrays(
-    path: Path, names: Iterable[str], expected: str = "examples; evaluate the study again"
+    path: Path,
+    names: Iterable[str],
+    expected: str = "examples; evaluate the study again",
+    optional: Iterable[str] = (),
 ) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
+            return {name: archive[name] for name in (*names, *(n for n in optional if n in archive))}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); expected {expected}") from None
 
@@ -238,8 +274,13 @@ def _overlays(cells: list[dict[str, Any]]) -> tuple[Overlay, ...]:
 def _overlay(rank: str, name: str, chosen: Mapping[str, Any], twins: Mapping[str, Path]) -> Overlay:
     keys = ("image", "truth", "prediction", "scan", "slice", "dice")
     paths = {arm: twins[arm] / "examples" / name for arm in (FROM_SCRATCH, PRETRAINED) if arm in twins}
-    arms = {arm: _arrays(path, keys) for arm, path in paths.items() if path.is_file()}
+    t2 = (f"t2_{TRUTH}_ms", "t2_prediction_ms")
+    arms = {arm: _arrays(path, keys, optional=t2) for arm, path in paths.items() if path.is_file()}
     shown = arms[chosen["arm"]]
+    # the arms may keep different slices of a scan; only pictures of the same slice can stand side by side
+    same = {arm: a for arm, a in arms.items() if int(a["slice"]) == int(shown["slice"])}
+    t2_ms = {TRUTH: shown[t2[0]]} if t2[0] in shown else {}
+    t2_ms |= {arm: a[t2[1]] for arm, a in same.items() if t2_ms and t2[1] in a}
     return Overlay(
         rank=rank,
         scan=str(shown["scan"]),
@@ -248,7 +289,7 @@ def _overlay(rank: str, name: str, chosen: Mapping[str, Any], twins: Mapping[str
         seed=int(chosen["seed"]),
         image=shown["image"],
         truth=shown["truth"],
-        # the arms may keep different slices of a scan; only pictures of the same slice can stand side by side
-        predictions={arm: a["prediction"] for arm, a in arms.items() if int(a["slice"]) == int(shown["slice"])},
+        predictions={arm: a["prediction"] for arm, a in same.items()},
         dice={arm: float(a["dice"]) for arm, a in arms.items()},
+        t2_ms=t2_ms,
     )

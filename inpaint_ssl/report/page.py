@@ -9,6 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from inpaint_ssl.files import write_text_atomic
+from inpaint_ssl.report.clinical.bland_altman import bland_altman_plots
+from inpaint_ssl.report.clinical.figures import percent_errors
+from inpaint_ssl.report.clinical.page import FILTERS, clinical_part
+from inpaint_ssl.report.clinical.t2_maps import t2_maps
+from inpaint_ssl.report.clinical.tables import write_clinical_tables
 from inpaint_ssl.report.drawing import STYLE, Drawing, Picture, save
 from inpaint_ssl.report.figures import dice_against_labels, dice_of_classes, loss_curves
 from inpaint_ssl.report.load import Study, read_gallery, read_study
@@ -40,6 +45,7 @@ def write_report(workdir: Path) -> Path:
     """
     study = read_study(Path(workdir))
     write_tables(study)
+    write_clinical_tables(study)
     with matplotlib.rc_context(STYLE):
         figures = {name: [save(d, study.workdir / "figures") for d in drawings] for name, drawings in _draw(study)}
     environment = Environment(
@@ -47,8 +53,8 @@ def write_report(workdir: Path) -> Path:
     )
     environment.filters |= {
         "ratio": ratio, "signed": signed, "p_text": p_text, "percent": percent, "duration": duration, "plain": _plain,
-        "units": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"),
-    }  # fmt: skip
+        "units": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ms", "\N{NO-BREAK SPACE}ms"),
+    } | FILTERS  # fmt: skip
     page = environment.get_template("page.html.j2").render(_context(study, figures))
     path = study.workdir / "report.html"
     write_text_atomic(path, page)
@@ -71,6 +77,9 @@ def _draw(study: Study) -> list[tuple[str, Sequence[Drawing]]]:
         ("gallery", [corruption_gallery(study.gallery)] if study.gallery else []),
         ("inpainting", inpainting_examples(study)),
         ("overlays", overlays(study)),
+        ("clinical", percent_errors(study)),
+        ("bland_altman", bland_altman_plots(study)),
+        ("t2_maps", t2_maps(study)),
     ]
 
 
@@ -98,6 +107,8 @@ def _context(study: Study, figures: dict[str, list[Picture]]) -> dict[str, Any]:
         "groups": _groups(study),
         "figures": figures,
         "restoration": study.restoration,
+        "clinical": clinical_part(study, figures),
+        "distances": study.distances,
         "excluded": sum(
             a.n_excluded for e in study.statistics.entries if e.class_name != AVERAGE for a in e.arms.values()
         ),

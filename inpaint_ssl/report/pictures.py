@@ -28,7 +28,8 @@ _ORIGINAL = 1.3  # width of the original over that of a panel
 _LARGEST = 512  # pixels of a side in the page; larger pictures are thinned to keep the file small
 
 
-def _thin(image: np.ndarray) -> np.ndarray:
+def thin(image: np.ndarray) -> np.ndarray:
+    """Every n-th pixel of an image that is larger than the page needs."""
     step = math.ceil(max(image.shape[:2]) / _LARGEST)
     return image[::step, ::step]
 
@@ -47,7 +48,7 @@ def _panels(rows: int, columns: int, shape: Sequence[int], extra: float) -> tupl
 
 
 def _show(axes: Axes, image: np.ndarray, low: float, high: float, colours: str = "gray") -> None:
-    axes.imshow(_thin(image), cmap=colours, vmin=low, vmax=max(high, low + 1e-6), interpolation="none")
+    axes.imshow(thin(image), cmap=colours, vmin=low, vmax=max(high, low + 1e-6), interpolation="none")
 
 
 def _title(axes: Axes, text: str) -> None:
@@ -163,7 +164,7 @@ def _painted(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     return rgb
 
 
-def _window(overlay: Overlay) -> tuple[slice, slice]:
+def window_of(overlay: Overlay) -> tuple[slice, slice]:
     """Rows and columns around everything that is labelled or predicted, when that is much smaller than the image."""
     found = np.any([overlay.truth > 0, *(p > 0 for p in overlay.predictions.values())], axis=0)
     if not found.any():
@@ -186,7 +187,7 @@ def overlays(study: Study) -> list[Drawing]:
 
 
 def _overlay(o: Overlay, names: Sequence[str]) -> Drawing:
-    window = _window(o)
+    window = window_of(o)
     columns: list[tuple[str, np.ndarray | None]] = [("image", None), ("truth", o.truth)]
     columns += [(ARM_NAMES[arm], o.predictions[arm]) for arm in (FROM_SCRATCH, PRETRAINED) if arm in o.predictions]
     dice = {ARM_NAMES[arm]: value for arm, value in o.dice.items()}
@@ -194,7 +195,7 @@ def _overlay(o: Overlay, names: Sequence[str]) -> Drawing:
     image = o.image[window]
     figure, [row] = _panels(1, len(columns), image.shape, 0.1 + 0.2 * legend_rows)
     for axes, (title, labels) in zip(row, columns, strict=True):
-        painted = _painted(_thin(image), None if labels is None else _thin(labels[window]))
+        painted = _painted(thin(image), None if labels is None else thin(labels[window]))
         axes.imshow(painted, interpolation="none")
         _title(axes, f"{title}\nDice {ratio(dice[title])}" if title in dice else f"{title}\n")
     patches = [Patch(color=CLASS_COLOURS[k % len(CLASS_COLOURS)], label=name) for k, name in enumerate(names)]

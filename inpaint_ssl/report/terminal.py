@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from inpaint_ssl.report.clinical.text import flag_summary
 from inpaint_ssl.report.load import Study, read_study
 from inpaint_ssl.report.tables import ordered_entries
 from inpaint_ssl.report.text import p_text, percent, ratio, signed, verdict
@@ -41,6 +42,8 @@ def print_table(workdir: Path, console: Console) -> None:
             line = f"Inpainting L2 norm per test slice, {r.channel}: {r.mean:.4g} ({r.sd:.2g}), {r.n_slices} slices"
             console.print(line, markup=False, highlight=False)
     console.print(escape(verdict(study).headline), style="bold", highlight=False)
+    if flagged := flag_summary(study):
+        console.print(f"{escape(flagged)}; see the report", style="yellow", highlight=False)
     for warning in (*study.statistics.warnings, *study.info["warnings"]):
         console.print(f"warning: {escape(str(warning))}", style="yellow", highlight=False)
     console.print(f"Report: {escape(str(workdir / 'report.html'))}", soft_wrap=True, highlight=False)

@@ -4,6 +4,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from clinical_rows import clinical_record, clinical_rows
 from scipy.ndimage import gaussian_filter
 
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
@@ -63,6 +64,11 @@ class ExampleStudy:
         self.noise = 0.03
         self.finetuned = True
         self.gallery = False
+        self.bare = False  # no pretraining and no loss curves
+        self.clinical = False
+        self.modality = "mri"
+        self.spoilt = ""  # a class whose clinical metrics are far off from scratch at the smallest fraction
+        self.undefined = ""  # a class without any clinical value
         for name, value in options.items():
             if not hasattr(self, name):
                 raise AttributeError(name)
@@ -83,7 +89,7 @@ class ExampleStudy:
         return max(1, round(120 * fraction))
 
     def write(self) -> Path:
-        cells = [self._pretraining(seed) for seed in self.seeds]
+        cells = [] if self.bare else [self._pretraining(seed) for seed in self.seeds]
         rows = []
         if self.finetuned:
             for arm in self.arms:
@@ -114,6 +120,7 @@ class ExampleStudy:
     def _cell(self, name: str, phase: str, arm: str, fraction: float | None, seed: int) -> dict[str, object]:
         cell = {"name": name, "directory": f"cells/{name}", "phase": phase, "arm": arm, "label_fraction": fraction}
         cell |= {"seed": seed, "subset_draw": 0, "status": "complete", "steps": 1000, "stopped": "max_steps"}
+        cell |= {"best_step": None, "best_validation_loss": None}
         return cell | {"seconds": 512.4, "images_per_second": 41.5}
 
     def _pretraining(self, seed: int) -> dict[str, object]:
@@ -134,13 +141,19 @@ class ExampleStudy:
     def _finetuning(self, arm: str, fraction: float, seed: int) -> dict[str, object]:
         cell = self._cell(f"{arm}_{round(fraction * 100):03d}_seed{seed}", "finetune", arm, fraction, seed)
         folder, rng = self.root / str(cell["directory"]), np.random.default_rng(seed)
-        cell |= _history(folder / "metrics.csv", 0.9, 0.1 if arm == "pretrained" else 0.14, rng)
+        if not self.bare:
+            cell |= _history(folder / "metrics.csv", 0.9, 0.1 if arm == "pretrained" else 0.14, rng)
         for i, scan in enumerate(self.scans()):
             truth = label_map(self.size, len(self.classes), 0, i)
             prediction = label_map(self.size, len(self.classes), 1 if arm == "pretrained" else 3, i)
             image = smooth(self.size, i, 4) * 0.5 + truth
             average = np.mean([self.dice(arm, fraction, c, seed, scan) for c in self.classes])
             arrays = {"image": image.astype(np.float32), "truth": truth, "prediction": prediction}
+            if self.clinical and self.modality == "mri":
+                t2 = (40 + 8 * smooth(self.size, i, 3)).astype(np.float32)
+                t2[smooth(self.size, 7, 1) > 1.6] = np.nan  # no valid T2
+                for name in ("truth", "prediction"):
+                    arrays[f"t2_{name}_ms"] = np.where(arrays[name] > 0, t2, np.float32(np.nan))
             write_npz_atomic(folder / f"examples/{scan}.npz", **arrays, scan=np.array(scan), slice=20, dice=average)
         return cell
 
@@ -152,6 +165,10 @@ class ExampleStudy:
                 for metric, v in (("dice", value), ("voe", 1 - value / (2 - value)), ("cv", 0.05)):
                     cells = ["example", "Hippocampus", arm, fraction, 0, seed, "test", scan, scan, cls, metric, "ratio"]
                     rows.append(dict(zip(PER_SCAN.split(), [*cells, 900, 1000, v, ""], strict=True)))
+                if self.clinical:
+                    cells = ["example", "Hippocampus", arm, fraction, 0, seed, "test", scan, scan, cls]
+                    for values in clinical_rows(self, arm, fraction, cls, seed, scan):
+                        rows.append(dict(zip(PER_SCAN.split(), [*cells, *values], strict=True)))
         return rows
 
     def _slices(self) -> None:
@@ -168,7 +185,7 @@ class ExampleStudy:
     def _study(self, cells: list[dict[str, object]]) -> dict[str, object]:
         splits = {"train": 120, "validation": 30, "test": self.subjects, "unlabelled": 110, "pretraining_scans": 230}
         return {
-            "format_version": 1, "study": "hippocampus", "dataset": "Hippocampus", "modality": "mri",
+            "format_version": 1, "study": "hippocampus", "dataset": "Hippocampus", "modality": self.modality,
             "classes": self.classes, "label_fractions": self.fractions,
             "label_counts": {str(f): self.count(f) for f in self.fractions}, "seeds": self.seeds, "subset_draw": 0,
             "alpha": 0.05, "splits": splits | {"sha256": "4f1c" * 16}, "warnings": [],
@@ -178,4 +195,4 @@ class ExampleStudy:
             "settings": {"study": "hippocampus", "data.image_size": [64, 64], "corruption.task": "context_restoration",
                          "corruption.patch_size": 8, "finetune.learning_rate": 0.001, "finetune.schedule": "cosine"},
             "cells": cells, "seconds": 3310.5,
-        }  # fmt: skip
+        } | ({"clinical": clinical_record(self)} if self.clinical else {})  # fmt: skip

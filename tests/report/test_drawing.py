@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from inpaint_ssl.report.drawing import _VARIABLES, ARM_COLOURS
 from inpaint_ssl.report.figures import dice_against_labels, dice_of_classes, loss_curves
 from inpaint_ssl.report.load import Overlay, Study, read_gallery, read_study
-from inpaint_ssl.report.pictures import CLASS_COLOURS, _painted, _window, corruption_gallery
+from inpaint_ssl.report.pictures import CLASS_COLOURS, _painted, corruption_gallery, window_of
 
 
 def study(root: Path, **options: Any) -> Study:
@@ -110,14 +110,14 @@ def test_window_holds_everything_found_and_only_when_that_is_small() -> None:
         return Overlay("best", "s", 0, 0.05, 0, np.zeros(truth.shape), truth, {"pretrained": prediction}, {})
 
     truth, prediction = np.zeros((2, 200, 300), np.uint8)
-    assert _window(overlay(truth, prediction)) == (slice(None), slice(None))
+    assert window_of(overlay(truth, prediction)) == (slice(None), slice(None))
     truth[90:100, 140:150] = 1
     prediction[120:125, 40:45] = 2  # a false positive far away stays in view
-    rows, columns = _window(overlay(truth, prediction))
+    rows, columns = window_of(overlay(truth, prediction))
     assert rows.start <= 90 and rows.stop >= 125 and columns.start <= 40 and columns.stop >= 150
     assert (rows.stop - rows.start) * (columns.stop - columns.start) < 0.6 * truth.size
     prediction[0, 0] = prediction[-1, -1] = 1
-    assert _window(overlay(truth, prediction)) == (slice(None), slice(None))
+    assert window_of(overlay(truth, prediction)) == (slice(None), slice(None))
 
 
 def test_no_class_has_a_colour_that_the_page_changes() -> None:
