@@ -3,7 +3,7 @@
 Never per batch: a scan's Dice counts all its voxels once, on the grid of the scan (paper, section 2.5.2).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from inpaint_ssl.batches import batches_of_scan
-from inpaint_ssl.data import ClassMap, ScanInfo, SliceSource, display, to_volume
-from inpaint_ssl.metrics import cv, dice, voe
+from inpaint_ssl.data import ScanInfo, SliceSource, display, to_volume
+from inpaint_ssl.measure import Measurements, Measures, measure_scan
 from inpaint_ssl.types import Batch, Params
 
 SCAN_COLUMNS = (
@@ -20,14 +20,14 @@ SCAN_COLUMNS = (
     *("metric", "unit", "prediction", "truth", "value", "flag"),
 )
 SLICE_COLUMNS = (*SCAN_COLUMNS[:9], "slice", *SCAN_COLUMNS[9:])
-METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {"dice": dice, "voe": voe, "cv": cv}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows for per_scan.csv or per_slice.csv and pictures by file name, each a set of arrays for one .npz."""
+    """Rows for per_scan.csv and per_slice.csv, and pictures by file name, each a set of arrays for one .npz."""
 
     rows: list[dict[str, Any]]
+    slice_rows: list[dict[str, Any]]
     examples: dict[str, dict[str, Any]]
 
 
@@ -37,42 +37,24 @@ def label_map(probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     return np.where(np.max(probability, axis=-1) >= threshold, winner, np.uint8(0))
 
 
-def overlap_rows(
-    prediction: np.ndarray, truth: np.ndarray, class_map: ClassMap, columns: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """One row per class and metric of one scan. `prediction` is a label map, `truth` holds label values; (X, Y, Z)."""
-    rows = []
-    membership = class_map.membership()
-    for index, name in enumerate(class_map.names):
-        predicted, true = prediction == index + 1, membership[truth, index]
-        counts = int(predicted.sum()), int(true.sum())
-        flag = {(True, True): "", (False, False): "absent", (False, True): "empty_prediction"}.get(
-            (counts[0] > 0, counts[1] > 0), "empty_truth"
-        )
-        for metric, compute in METRICS.items():
-            values = {"class": name, "metric": metric, "unit": "ratio", "value": repr(float(compute(predicted, true)))}
-            rows.append({**columns, **values, "prediction": counts[0], "truth": counts[1], "flag": flag})
-    return rows
+def _picture(
+    image: np.ndarray, truth: np.ndarray, measured: Measurements, scan: ScanInfo, names: Sequence[str]
+) -> dict[str, Any]:
+    """The slice of a scan with most truly labelled pixels, else most predicted ones; volumes are (X, Y, Z).
 
-
-def _picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, class_map: ClassMap) -> dict[str, Any]:
-    """The slice with most true (else predicted) labelled pixels, of displayed slices (S, rows, columns) of one scan.
-
-    image: first channel; truth: label values; prediction: label map. The result's truth is a label map too.
+    image: first channel; truth: label map of the classes `names`.
     """
-    membership = class_map.membership()[truth]  # (S, rows, columns, K)
-    labelled = membership.any(axis=-1).sum(axis=(1, 2))
-    labelled = labelled if labelled.any() else (prediction > 0).sum(axis=(1, 2))
-    slice_index = int(np.argmax(labelled))
-    classes = np.zeros(truth.shape[1:], np.uint8)
-    for index in range(len(class_map.names)):
-        classes[membership[slice_index, ..., index]] = index + 1
-    return {
-        "image": image[slice_index].astype(np.float32),
-        "truth": classes,
-        "prediction": prediction[slice_index],
-        "slice": slice_index,
-    }
+    axis = scan.placement.slice_axis
+    shown, true, predicted = (display(volume, axis) for volume in (image, truth, measured.prediction))
+    labelled = (true > 0 if true.any() else predicted > 0).sum(axis=(1, 2))
+    index = int(np.argmax(labelled))
+    picture: dict[str, Any] = {"truth": true[index], "prediction": predicted[index]}
+    if measured.t2 is not None:
+        t2 = measured.t2.view(lambda echo: display(echo, axis)[index])
+        for which, labels in tuple(picture.items()):
+            masks = ((name, labels == k + 1) for k, name in enumerate(names))
+            picture[f"t2_{which}_ms"] = t2.labelled_ms(masks).astype(np.float32)
+    return {**picture, "image": shown[index].astype(np.float32), "slice": index}
 
 
 def _predicted(
@@ -103,33 +85,35 @@ def evaluate_segmentation(
     predict: Callable[[Params, Any], jax.Array],
     params: Params,
     source: SliceSource,
-    class_map: ClassMap,
+    measures: Measures,
     columns: Mapping[str, Any],
     *,
     batch_size: int,
     threshold: float,
     on_scan: Callable[[int], None],
 ) -> Evaluation:
-    """Dice, VOE and CV of every scan of `source` and class; `columns` are the constant columns of the rows.
+    """All that is measured on every scan of `source` and class; `columns` are the constant columns of the rows.
 
     `predict` maps (params, images (N, H, W, C)) to sigmoid probabilities (N, H, W, K). `on_scan` gets the number of
     scans done.
     """
     rows: list[dict[str, Any]] = []
+    slice_rows: list[dict[str, Any]] = []
     examples = {}
     for number, scan in enumerate(source.scans):
         predicted, image = _predicted(predict, params, source, scan, batch_size, threshold)
-        truth = source.label_volume(scan)
+        volumes = source.volumes(scan)
+        measured = measure_scan(predicted, volumes, scan, measures)
         identity = {**columns, "subject": scan.subject_id, "scan": scan.scan_id}
-        scan_rows = overlap_rows(predicted, truth, class_map, identity)
-        rows += scan_rows
-        values = np.array([float(row["value"]) for row in scan_rows if row["metric"] == "dice"])
-        axis = scan.placement.slice_axis
-        picture = _picture(display(image, axis), display(truth, axis), display(predicted, axis), class_map)
+        rows += [{**identity, **row} for row in measured.rows]
+        slice_rows += [{**identity, **row} for row in measured.slice_rows]
+        values = np.array([float(row["value"]) for row in measured.rows if row["metric"] == "dice"])
         mean = float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else float("nan")
+        truth = measures.classes.label_map(volumes.label)
+        picture = _picture(image, truth, measured, scan, measures.classes.names)
         examples[scan.scan_id] = {**picture, "scan": np.array(scan.scan_id), "dice": mean}
         on_scan(number + 1)
-    return Evaluation(rows, examples)
+    return Evaluation(rows, slice_rows, examples)
 
 
 def evaluate_inpainting(
@@ -149,7 +133,7 @@ def evaluate_inpainting(
     `restore` maps (params, batch, key) to (corrupted, restored) images. `examples` scans, spread over the set, give the
     picture of their middle slice.
     """
-    rows, pictures = [], {}
+    slice_rows, pictures = [], {}
     shown = set(np.linspace(0, len(source.scans) - 1, min(examples, len(source.scans))).round().astype(int).tolist())
     for number, scan in enumerate(source.scans):
         middle = scan.first + scan.n_slices // 2
@@ -163,7 +147,7 @@ def evaluate_inpainting(
                     norm = repr(float(np.sqrt(error[position, channel])))
                     values = {"class": name, "metric": "inpainting_l2_norm", "unit": "normalised intensity"}
                     measured = {"prediction": "", "truth": "", "value": norm, "flag": ""}
-                    rows.append({**columns, **identity, **values, **measured})
+                    slice_rows.append({**columns, **identity, **values, **measured})
                 if number in shown and index == middle:
                     pictures[scan.scan_id] = {
                         "original": original[position],
@@ -173,4 +157,4 @@ def evaluate_inpainting(
                         "slice": int(index) - scan.first,
                     }
         on_scan(number + 1)
-    return Evaluation(rows, pictures)
+    return Evaluation([], slice_rows, pictures)

@@ -7,8 +7,9 @@ import pytest
 from scipy import ndimage
 from small_source import make_source
 
-from inpaint_ssl.data import ArraySliceSource, ClassMap, Preprocessing, Scan, ScanEntry, source_of
+from inpaint_ssl.data import ArraySliceSource, ClassMap, Preprocessing, Scan, ScanEntry, ScanVolumes, source_of
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, evaluate_inpainting, evaluate_segmentation, label_map
+from inpaint_ssl.measure import Measures
 
 CLASSES = ClassMap(("bright", "dim"), ((1,), (2,)))
 COLUMNS = dict.fromkeys(("study", "dataset", "arm", "label_fraction", "subset_draw", "seed", "split"), "x")
@@ -28,7 +29,14 @@ def by_intensity(params, images):
 def evaluate(source, batch_size=2):
     done = []
     result = evaluate_segmentation(
-        by_intensity, {}, source, CLASSES, COLUMNS, batch_size=batch_size, threshold=0.5, on_scan=done.append
+        by_intensity,
+        {},
+        source,
+        Measures(CLASSES, "mri"),
+        COLUMNS,
+        batch_size=batch_size,
+        threshold=0.5,
+        on_scan=done.append,
     )
     assert done == list(range(1, len(source.scans) + 1))
     return result
@@ -37,7 +45,7 @@ def evaluate(source, batch_size=2):
 def test_dice_counts_the_whole_volume_once() -> None:
     source = make_source((3, 4))
     result = evaluate(source)
-    assert len(result.rows) == 2 * 2 * 3 and set(result.rows[0]) == set(SCAN_COLUMNS)
+    assert len(result.rows) == 2 * 2 * 7 and set(result.rows[0]) == set(SCAN_COLUMNS)
     for scan, slices in (("scan_0", slice(0, 3)), ("scan_1", slice(3, 7))):
         for label, name in ((1, "bright"), (2, "dim")):
             image, truth = source.images[slices, ..., 0], source.targets[slices] == label
@@ -51,8 +59,8 @@ def test_dice_counts_the_whole_volume_once() -> None:
             for metric, value in expected.items():
                 (row,) = [r for r in result.rows if (r["scan"], r["class"], r["metric"]) == (scan, name, metric)]
                 assert float(row["value"]) == pytest.approx(value, abs=1e-12)
-                assert (row["prediction"], row["truth"]) == (predicted.sum(), truth.sum())
-                assert row["flag"] == "" and row["unit"] == "ratio"
+                assert (row["prediction"], row["truth"]) == (str(predicted.sum()), str(truth.sum()))
+                assert row["flag"] == "touches_border" and row["unit"] == "ratio"  # in every slice
 
 
 def test_the_batch_size_changes_nothing() -> None:
@@ -68,16 +76,16 @@ def test_absence_is_flagged_and_excluded() -> None:
     source.images[5:7] = np.where(source.images[5:7] < -2.5, 0, source.images[5:7])  # scan 2: only true
     rows = {r["scan"]: r for r in evaluate(source).rows if r["class"] == "dim" and r["metric"] == "dice"}
     assert (rows["scan_0"]["flag"], rows["scan_0"]["value"]) == ("absent", "nan")
-    assert (rows["scan_1"]["flag"], rows["scan_1"]["value"]) == ("empty_truth", "0.0")
-    assert (rows["scan_2"]["flag"], rows["scan_2"]["value"]) == ("empty_prediction", "0.0")
-    assert rows["scan_3"]["flag"] == ""
+    assert (rows["scan_1"]["flag"], rows["scan_1"]["value"]) == ("empty_truth;touches_border", "0.0")
+    assert (rows["scan_2"]["flag"], rows["scan_2"]["value"]) == ("empty_prediction;touches_border", "0.0")
+    assert rows["scan_3"]["flag"] == "touches_border"
 
 
 def test_classes_that_overlap_are_scored_as_sets() -> None:
     source = make_source((3,))
     both = ClassMap(("all", "dim"), ((1, 2), (2,)))
     result = evaluate_segmentation(
-        by_intensity, {}, source, both, COLUMNS, batch_size=4, threshold=0.5, on_scan=lambda n: None
+        by_intensity, {}, source, Measures(both, "mri"), COLUMNS, batch_size=4, threshold=0.5, on_scan=lambda n: None
     )
     (row,) = [r for r in result.rows if (r["class"], r["metric"]) == ("all", "dice")]
     predicted, truth = source.images[..., 0] > 2.5, source.targets > 0
@@ -105,8 +113,8 @@ def test_resampled_slices_are_scored_on_the_grid_of_the_scan() -> None:
     how = Preprocessing("mri", "axial", (16, 16), "all", (), (1.0, 1.0))
 
     class Whole(ArraySliceSource):
-        def label_volume(self, info):
-            return label
+        def volumes(self, info):
+            return ScanVolumes(image, label)
 
     source = Whole(**vars(source_of(scan, how)))
     assert source.images.shape[1:3] == (16, 16) and source.scans[0].placement.resampled == (10, 12)
@@ -119,7 +127,7 @@ def test_resampled_slices_are_scored_on_the_grid_of_the_scan() -> None:
         return jnp.stack([probability, 0 * probability], axis=-1)
 
     result = evaluate_segmentation(
-        predict, {}, source, CLASSES, COLUMNS, batch_size=3, threshold=0.5, on_scan=lambda n: None
+        predict, {}, source, Measures(CLASSES, "mri"), COLUMNS, batch_size=3, threshold=0.5, on_scan=lambda n: None
     )
     (row,) = [r for r in result.rows if (r["class"], r["metric"]) == ("bright", "dice")]
     # By hand: the middle 10 x 12 pixels, linear at the centres of 20 x 24 ones.
@@ -130,7 +138,7 @@ def test_resampled_slices_are_scored_on_the_grid_of_the_scan() -> None:
     predicted = (finer >= 0.5)[:, ::-1, ::-1].transpose(2, 1, 0)
     dice = 2 * (predicted & (label == 1)).sum() / (predicted.sum() + label.sum())
     assert 0.9 < dice < 1
-    assert (row["prediction"], row["truth"]) == (predicted.sum(), 11 * 9 * 3)
+    assert (row["prediction"], row["truth"]) == (str(predicted.sum()), str(11 * 9 * 3))
     assert float(row["value"]) == pytest.approx(dice)
 
 
@@ -151,10 +159,10 @@ def test_l2_norm_per_slice_and_channel() -> None:
         examples=1,
         on_scan=lambda n: None,
     )
-    assert len(result.rows) == 7 * 2 and set(result.rows[0]) == set(SLICE_COLUMNS)
-    for row in result.rows:  # the error is 1 or 2 at each of 256 pixels
+    assert len(result.slice_rows) == 7 * 2 and set(result.slice_rows[0]) == set(SLICE_COLUMNS)
+    for row in result.slice_rows:  # the error is 1 or 2 at each of 256 pixels
         assert float(row["value"]) == pytest.approx({"a": 16.0, "b": 32.0}[row["class"]], rel=1e-5)
-    assert [(row["scan"], row["slice"]) for row in result.rows[::2]] == [
+    assert [(row["scan"], row["slice"]) for row in result.slice_rows[::2]] == [
         *(("scan_0", i) for i in range(3)),
         *(("scan_1", i) for i in range(4)),
     ]

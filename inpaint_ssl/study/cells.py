@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from inpaint_ssl.files import read_csv, read_json
 
 ARMS = ("from_scratch", "pretrained")
+EVALUATION = "evaluation.json"  # what a cell's rows were measured with
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ class Cell:
         """per_slice.csv for pretraining, per_scan.csv for fine-tuning."""
         return "per_slice.csv" if self.phase == "pretrain" else "per_scan.csv"
 
-    def is_evaluated(self, workdir: Path) -> bool:
-        """True once the evaluation's file is there."""
-        return (workdir / self.directory / self.evaluation_file).exists()
+    def is_evaluated(self, workdir: Path, settings: dict[str, Any]) -> bool:
+        """True once the rows are there and were measured with `settings` (config.evaluated_with)."""
+        rows, record = (workdir / self.directory / name for name in (self.evaluation_file, EVALUATION))
+        return rows.exists() and record.exists() and read_json(record, "settings of an evaluation") == settings
 
 
 @dataclass(frozen=True)

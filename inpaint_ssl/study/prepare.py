@@ -1,7 +1,7 @@
 """From the configuration to checked data: what is wrong with the input is found here, before any training."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -26,6 +26,7 @@ from inpaint_ssl.data import (
 )
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
+from inpaint_ssl.measure import Measures
 from inpaint_ssl.study.pretrained import check_pretraining
 
 
@@ -38,7 +39,7 @@ class StudyData:
     """
 
     dataset_name: str
-    classes: ClassMap
+    measures: Measures
     channel_names: tuple[str, ...]
     preprocessing: Preprocessing
     patches: PatchSpec
@@ -50,6 +51,11 @@ class StudyData:
     test: SliceSource
     sha256: str
     notes: tuple[str, ...]
+
+    @property
+    def classes(self) -> ClassMap:
+        """What is segmented."""
+        return self.measures.classes
 
 
 def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[[], str] = str) -> StudyData:
@@ -68,6 +74,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
     if (classes.membership().sum(axis=1) > 1).any():
         overlap = "classes overlap: a pixel is predicted as one class only, so their Dice cannot reach 1 where they do"
         _tell([overlap], notes, console)
+    measures = Measures.from_config(config.clinical.to_dict(), classes, data.modality, len(dataset.channel_names))
     settings = SplitSettings.from_config(config.split.to_dict(), data.use_unlabelled)
     splits = load_or_make_splits(workdir / "splits.json", dataset.entries, settings)
     folder = prepared_folder(data.prepared, workdir)
@@ -80,12 +87,15 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
     used = [records[scan.scan_id] for scan in source.scans]
     sha256 = sha256_of([[one.scan_id, one.image_sha256, one.label_sha256] for one in used])
     _check_same_scans(workdir, sha256)
-    parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    parts = {"training": splits.train, "validation": splits.validation}
     channel_names = _channel_names(dataset, preprocessing)
     check_pretraining(config, preprocessing, channel_names, dataset.name, splits)
+    test = source.subset(splits.test, labelled_only=True)
+    measures, untold = _with_known_t2(measures, test, dataset.channel_names)
+    _tell(untold, notes, console)
     return StudyData(
         dataset_name=dataset.name,
-        classes=classes,
+        measures=measures,
         channel_names=channel_names,
         preprocessing=preprocessing,
         patches=patches,
@@ -93,6 +103,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
         learning=source.subset({*splits.train, *splits.pretraining}, labelled_only=not data.use_unlabelled),
         pretraining=source.subset(splits.pretraining, labelled_only=not data.use_unlabelled),
         **{name: source.subset(subjects, labelled_only=True) for name, subjects in parts.items()},
+        test=test,
         sha256=sha256,
         notes=tuple(notes),
     )
@@ -103,6 +114,22 @@ def _tell(lines: Iterable[str], notes: list[str], console: Console) -> None:
     for line in lines:
         notes.append(line)
         console.print(f"note: {line}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _with_known_t2(measures: Measures, test: SliceSource, channel_names: Sequence[str]) -> tuple[Measures, list[str]]:
+    """Without T2 where no test scan has its sequence; what to say of scans that could have T2 and do not."""
+    if measures.t2 is None:
+        return measures, []
+    without = [scan.scan_id for scan in test.scans if measures.sequence_of(scan) is None]
+    if not without:
+        return measures, []
+    lines = []
+    if len(without) < len(test.scans) or any("echo" in name.lower() for name in channel_names):
+        lines.append(
+            f"mean T2 is not measured of {without[0]} ({len(without)} of {len(test.scans)} test scans): their files do "
+            "not say all of repetition time, echo time, flip angle, spoiler area and spoiler duration"
+        )
+    return (measures if len(without) < len(test.scans) else replace(measures, t2=None)), lines
 
 
 def _source(store: PreparedStore, splits: Splits, preprocessing: Preprocessing) -> SliceSource:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from inpaint_ssl.config import fingerprint, flatten
+from inpaint_ssl.config import evaluated_with, fingerprint, flatten
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic
 from inpaint_ssl.study.cells import Cell
@@ -104,7 +104,7 @@ def write_study(
             "label_fraction": cell.label_fraction or None,
             "seed": cell.seed,
             "subset_draw": cell.subset_draw,
-            "status": "complete" if cell.is_evaluated(workdir) else "trained",
+            "status": "complete" if cell.is_evaluated(workdir, evaluated_with(config, cell.phase)) else "trained",
             **result,
         }
         for cell, result in done
@@ -122,6 +122,7 @@ def write_study(
         "seeds": list(config.seeds),
         "subset_draw": config.split.subset_draw,
         "alpha": config.statistics.alpha,
+        "clinical": data.measures.to_dict() | {"intramuscular_fat": config.clinical.intramuscular_fat},
         "splits": {
             "train": len(splits.train),
             "validation": len(splits.validation),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from inpaint_ssl.config import check_same_study, length_of, to_json
+from inpaint_ssl.config import check_same_study, evaluated_with, length_of, to_json
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.machines import Machines
@@ -74,7 +74,11 @@ def _report(config: ConfigDict, workdir: Path, console: Console, finished: bool)
 def _is_finished(config: ConfigDict, workdir: Path, cells: list[Cell]) -> bool:
     """True when every cell is evaluated and study.json, which is written after the collected rows, knows of it."""
     path = workdir / "study.json"
-    done = all(cell.is_trained(workdir, length_of(config, cell.phase)) and cell.is_evaluated(workdir) for cell in cells)
+    done = all(
+        cell.is_trained(workdir, length_of(config, cell.phase))
+        and cell.is_evaluated(workdir, evaluated_with(config, cell.phase))
+        for cell in cells
+    )
     if not path.exists() or not done:
         return False
     recorded = read_json(path, "summary of a study")["cells"]
@@ -176,8 +180,8 @@ def _run_group(
         done = holds("trained now", lambda cell: cell.is_trained(workdir, length))
     if config.stage in ("all", "evaluate") and machines.is_writer():
         for cell in done:
-            if not cell.is_evaluated(workdir):
-                trainer.evaluate(cell, stops.here)
+            if not cell.is_evaluated(workdir, evaluated_with(config, cell.phase)):
+                trainer.evaluator.evaluate(cell, stops.here)
     return len(done) == len(group.cells)
 
 

@@ -1,35 +1,30 @@
-"""Trains and evaluates the cells of a study. Programs are compiled once and shared by all cells of a phase."""
+"""Trains the cells of a study. Programs are compiled once and shared by all cells of a phase."""
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from inpaint_ssl.batches import ExampleOrder, passes_per_epoch, stack
-from inpaint_ssl.checkpoint import crc32, load_weights, save_weights
+from inpaint_ssl.checkpoint import crc32, save_weights
 from inpaint_ssl.config import length_of, to_json
 from inpaint_ssl.data import SliceSource, indices_of
 from inpaint_ssl.engine import Snapshot
-from inpaint_ssl.errors import InputError
-from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
-from inpaint_ssl.files import read_json, write_csv_atomic, write_json_atomic, write_npz_atomic
+from inpaint_ssl.files import write_csv_atomic, write_json_atomic
 from inpaint_ssl.machines import Machines
-from inpaint_ssl.progress import StageProgress
 from inpaint_ssl.rng import stream_key
-from inpaint_ssl.signals import Stopped
-from inpaint_ssl.steps import make_predict_step, make_restore_step
 from inpaint_ssl.study.cells import Cell, Group
+from inpaint_ssl.study.evaluation import Evaluator
 from inpaint_ssl.study.phases import Phases
 from inpaint_ssl.study.prepare import StudyData
 from inpaint_ssl.study.pretrained import pretraining_folders
+from inpaint_ssl.study.weights import best_weights
 from inpaint_ssl.training import LoopSettings, SeedRun, TrainingRun, TrainResult, last_step, train
 from inpaint_ssl.transfer import GraftReport, graft
 from inpaint_ssl.types import Params, TrainState
@@ -39,22 +34,11 @@ RESULT = ("steps", "best_step", "best_validation_loss", "seconds", "stopped", "i
 log = logging.getLogger(__name__)
 
 
-def _best(directory: Path, like: Params | None = None) -> Params:
-    """The best weights of a run; InputError unless they are what was saved, which Orbax alone would not notice."""
-    weights = load_weights(directory / "best", like)
-    saved = read_json(directory / "result.json", "result of a run").get("best_crc32")
-    if saved not in (None, crc32(jax.tree.map(np.asarray, weights))):
-        raise InputError(
-            f"{directory / 'best'} is damaged: its weights are not those that were saved; delete "
-            f"{directory / 'result.json'} and run the same command again, which takes them from the last checkpoint"
-        )
-    return weights
-
-
 class Trainer:
-    """Runs groups of cells of one study in `workdir`; knows nothing of which cells there are.
+    """Trains groups of cells of one study in `workdir`; knows nothing of which cells there are.
 
-    stop() is the name of the signal that asks all processes to stop, or "".
+    `evaluator` measures them with the same networks. stop() is the name of the signal that asks all processes to stop,
+    or "".
     """
 
     def __init__(
@@ -72,7 +56,7 @@ class Trainer:
         machines = machines or Machines(1, 0, {})
         self.stop, self.is_writer = stop, machines.is_writer()
         self.phases = Phases(config, data, machines)
-        self.predict = jax.jit(make_predict_step(self.phases.segmenter))
+        self.evaluator = Evaluator(config, data, workdir, self.phases, console)
         self.pretraining = pretraining_folders(config, workdir)
         self.transfer_shown = False
         for phase in {"all": ("pretrain", "finetune"), "pretrain": ("pretrain",), "finetune": ("finetune",)}.get(
@@ -204,9 +188,6 @@ class Trainer:
     def _fresh(self, cell: Cell) -> Params:
         return self.phases.init(cell.phase)(stream_key(cell.seed, f"{cell.phase}/init"))
 
-    def _shapes(self, phase: str) -> Any:
-        return jax.eval_shape(self.phases.init(phase), stream_key(0, "shapes"))
-
     def _initial_params(self, cell: Cell, directory: Path) -> Params:
         params = self._fresh(cell)
         log.info("%s\n%s", cell.name, parameter_overview.get_parameter_overview(params, include_stats=False))
@@ -223,7 +204,7 @@ class Trainer:
         return grafted
 
     def _graft(self, seed: int, params: Params) -> tuple[Params, GraftReport]:
-        weights = _best(self.pretraining[seed])
+        weights = best_weights(self.pretraining[seed])
         return graft(weights, params, self.config.transfer.parts, self.config.transfer.adapt_input)
 
     def _run_manifest(self, cell: Cell, source: SliceSource) -> dict[str, Any]:
@@ -232,68 +213,3 @@ class Trainer:
             "training_subjects": sorted({scan.subject_id for scan in source.scans}),
         }
         return {**self.manifest, "cell": vars(cell), **seen}
-
-    def evaluate(self, cell: Cell, stop: Callable[[], str] = str) -> None:
-        """Measure a trained cell on the test scans; the file of rows comes last and marks it as evaluated.
-
-        Raises signals.Stopped between two scans when stop() names a signal; the evaluation then begins anew next time.
-        """
-        directory = self.workdir / cell.directory
-        params = _best(directory, self._shapes(cell.phase))
-        columns = {
-            "study": self.config.study,
-            "dataset": self.data.dataset_name,
-            "arm": cell.arm or "pretrained",
-            "label_fraction": cell.label_fraction or "",
-            "subset_draw": cell.subset_draw,
-            "seed": cell.seed,
-            "split": "test",
-        }
-        began = time.monotonic()
-        with StageProgress(
-            f"evaluate {cell.name}", len(self.data.test.scans), "scan", console=self.console
-        ) as progress:
-
-            def on_scan(done: int) -> None:
-                if signal := stop():
-                    raise Stopped(signal)
-                progress.update(done, f"{done / (time.monotonic() - began):.1f} scans/s")
-
-            measure = self._inpainting if cell.phase == "pretrain" else self._segmentation
-            evaluation = measure(cell, params, columns, on_scan)
-            progress.finish(len(self.data.test.scans), "")
-        for name, arrays in evaluation.examples.items():
-            write_npz_atomic(directory / "examples" / f"{name}.npz", **arrays)
-        header = SLICE_COLUMNS if cell.phase == "pretrain" else SCAN_COLUMNS
-        write_csv_atomic(directory / cell.evaluation_file, header, evaluation.rows)
-
-    def _segmentation(
-        self, cell: Cell, params: Params, columns: dict[str, Any], on_scan: Callable[[int], None]
-    ) -> Evaluation:
-        settings = self.config.evaluate
-        return evaluate_segmentation(
-            self.predict,
-            params,
-            self.data.test,
-            self.data.classes,
-            columns,
-            batch_size=settings.batch_size,
-            threshold=settings.threshold,
-            on_scan=on_scan,
-        )
-
-    def _inpainting(
-        self, cell: Cell, params: Params, columns: dict[str, Any], on_scan: Callable[[int], None]
-    ) -> Evaluation:
-        restore = make_restore_step(self.phases.inpainter, self.phases.corrupt)
-        return evaluate_inpainting(
-            jax.jit(restore),
-            params,
-            self.data.test,
-            self.data.channel_names,
-            columns,
-            key=stream_key(cell.seed, "test/corruption"),
-            batch_size=self.config.evaluate.batch_size,
-            examples=self.config.evaluate.inpainting_examples,
-            on_scan=on_scan,
-        )

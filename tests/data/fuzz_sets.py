@@ -229,7 +229,7 @@ def use_store(root: Path, rng: random.Random) -> object:
     source = store.source(how, [record.scan_id for record in store.records])
     store.summary()
     loaded = source.load()
-    volumes = [source.label_volume(scan) for scan in source.scans]
+    volumes = [source.volumes(scan).label for scan in source.scans]
     assert np.isfinite(loaded.images).all() and np.isfinite(loaded.statistics).all()
     assert loaded.images.dtype == source.image_dtype and loaded.images.shape == (len(source), *source.image_shape)
     assert all(volume.dtype == np.uint8 for volume in volumes)

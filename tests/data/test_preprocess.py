@@ -86,7 +86,7 @@ def test_resampling_gives_the_field_of_view_in_the_wanted_pixels() -> None:
     # ... and back on the scan's own grid.
     back = to_volume(result.images[..., 0], result.scans[0].placement)
     np.testing.assert_allclose(back[2:-2, 4:-4], image[2:-2, 4:-4], atol=1e-3)
-    assert np.array_equal(result.label_volume(result.scans[0]), label)
+    assert np.array_equal(result.volumes(result.scans[0]).label, label)
 
 
 def test_a_spacing_that_fits_already_changes_nothing() -> None:

@@ -126,7 +126,7 @@ def test_prepared_slices_are_the_files_normalised(few: Path, tmp_path: Path, axi
         stored = nib.as_closest_canonical(nib.load(entry.image_paths[0])).get_fdata()
         if entry.has_label:
             truth = nib.as_closest_canonical(nib.load(entry.label_path)).get_fdata()
-            assert np.array_equal(source.label_volume(info), truth)
+            assert np.array_equal(source.volumes(info).label, truth)
             counts = dict(zip(*np.unique(truth, return_counts=True), strict=True))
             record = next(one for one in store.records if one.scan_id == entry.scan_id)
             assert record.label_voxels == {int(value): n for value, n in counts.items() if value}

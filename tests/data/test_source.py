@@ -39,7 +39,10 @@ def test_arrays_hold_every_slice_of_every_scan(source: ArraySliceSource) -> None
     assert [scan.has_label for scan in source.scans] == [True, True, False, False]
     assert source.scans[0].spacing_mm == pytest.approx((1.5, 0.5, 2))
     assert np.array_equal(to_volume(source.targets[5:10], source.scans[1].placement), random_label(0))
-    assert np.array_equal(source.label_volume(source.scans[1]), random_label(0))
+    image, label = source.volumes(source.scans[1])
+    assert np.array_equal(label, random_label(0))
+    assert image.shape == (*label.shape, 2)
+    assert np.array_equal(image, to_volume(source.images[5:10], source.scans[1].placement))
 
 
 def test_records(source: ArraySliceSource) -> None:

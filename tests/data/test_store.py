@@ -83,8 +83,11 @@ def test_images_are_those_of_the_scans(tmp_path: Path) -> None:
             part = slice(scan.first, scan.first + scan.n_slices)
             for name in ("images", "targets", "example_ids", "boxes", "statistics", "slice_of"):
                 assert np.array_equal(getattr(loaded, name)[part], getattr(expected, name)), name
-            label = reader.read(entries[scan.scan_id]).label
-            assert np.array_equal(source.label_volume(scan), np.zeros(scan.placement.shape) if label is None else label)
+            read = reader.read(entries[scan.scan_id])
+            image, label = source.volumes(scan)
+            assert np.array_equal(image, read.image) and image.dtype == source.store.dtype
+            assert np.array_equal(label, np.zeros(scan.placement.shape) if read.label is None else read.label)
+            assert scan.acquisition == read.acquisition and scan.spacing_mm == read.spacing_mm
         assert loaded.images.dtype == source.image_dtype
         with ThreadPoolExecutor(8) as pool:  # as batches are assembled
             records = list(pool.map(source.__getitem__, range(len(source))))

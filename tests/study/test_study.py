@@ -47,6 +47,7 @@ def test_everything_of_a_study_is_there(workdir: Path) -> None:
         *("per_scan.csv", "per_slice.csv", "results.csv", "tables/dice.csv", "report.html"),
         *("pretrain/seed-0/metrics.csv", "pretrain/seed-0/result.json", "pretrain/seed-0/per_slice.csv"),
         *(f"{run}/transfer.csv", f"{run}/manifest.json", f"{run}/per_scan.csv", f"{run}/metrics.csv"),
+        *(f"{run}/per_slice.csv", f"{run}/evaluation.json", "pretrain/seed-0/evaluation.json"),
     } <= names
     assert not [name for name in names if ".tmp" in name]
     study = json.loads((workdir / "study.json").read_text())
@@ -60,7 +61,7 @@ def test_everything_of_a_study_is_there(workdir: Path) -> None:
 def test_per_scan_rows(workdir: Path) -> None:
     assert (workdir / "per_scan.csv").read_text().splitlines()[0] == SCAN_COLUMNS
     rows = rows_of(workdir / "per_scan.csv")
-    assert len(rows) == 4 * 3 * 4 * 3  # cells, test scans, classes, metrics
+    assert len(rows) == 4 * 3 * 4 * 8  # cells, test scans, classes, metrics
     assert {row["arm"] for row in rows} == {"from_scratch", "pretrained"}
     assert {row["label_fraction"] for row in rows} == {"0.2", "1.0"}
     splits = json.loads((workdir / "splits.json").read_text())

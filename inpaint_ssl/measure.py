@@ -1,0 +1,173 @@
+"""One scan, its true and its predicted label map: everything that is measured on them (paper, sections 2.5.3 and 2.7).
+
+No jax here, and nothing of networks: a prediction from elsewhere is measured alike.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inpaint_ssl.data import ClassMap, ScanInfo, ScanVolumes
+from inpaint_ssl.data.geometry import SLICE_AXES
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.metrics import (
+    QUANTITIES,
+    QdessT2Map,
+    T2Settings,
+    area_mm2,
+    cv,
+    dice,
+    flags,
+    mean_hu,
+    percent_error,
+    slice_areas_mm2,
+    surface_distances,
+    voe,
+    volume_mm3,
+)
+from inpaint_ssl.postprocess import IntramuscularFatRule
+from inpaint_ssl.qdess import QdessSequence
+
+Row = dict[str, Any]
+Mask = np.ndarray
+
+OVERLAP: Mapping[str, Callable[[Mask, Mask], float]] = {"dice": dice, "voe": voe, "cv": cv}
+AREA, T2 = "area_mm2", "mean_t2_ms"
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of the classes `classes` of scans of `modality`, from config.clinical.
+
+    t2: None where scans have no two echoes. fat_rule: applied to every prediction before it is measured.
+    """
+
+    classes: ClassMap
+    modality: str
+    t2: T2Settings | None = None
+    t2_invalid_share: float = 0.5
+    surface_distances: bool = True
+    fat_rule: IntramuscularFatRule | None = None
+
+    @classmethod
+    def from_config(cls, clinical: Mapping[str, Any], classes: ClassMap, modality: str, n_channels: int) -> "Measures":
+        """From config.clinical; InputError for a class that it names and the study does not have."""
+        t2 = T2Settings.from_config(clinical, classes.names)
+        return cls(
+            classes=classes,
+            modality=modality,
+            t2=t2 if (modality, n_channels) == ("mri", 2) else None,
+            t2_invalid_share=clinical["t2_invalid_share"],
+            surface_distances=clinical["surface_distances"],
+            fat_rule=IntramuscularFatRule.from_config(clinical, classes.names, modality),
+        )
+
+    def sequence_of(self, scan: ScanInfo) -> QdessSequence | None:
+        """The qDESS sequence of a scan; None where its T2 cannot be known."""
+        if self.t2 is None:
+            return None
+        try:
+            return QdessSequence.from_acquisition(scan.acquisition)
+        except InputError:
+            return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: which quantities are measured, and how."""
+        names = [name for name, one in QUANTITIES.items() if self.modality in one.modalities]
+        return {
+            "metrics": [name for name in names if name != T2 or self.t2 is not None],
+            "t2": None if self.t2 is None else self.t2.to_dict(),
+            "t2_invalid_share": self.t2_invalid_share,
+        }
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """One scan: rows by class and metric without the columns that name the scan, and of areas in each slice.
+
+    prediction: label map (X, Y, Z) that was measured. t2: None where the scan's T2 cannot be known.
+    """
+
+    rows: list[Row]
+    slice_rows: list[Row]
+    prediction: np.ndarray
+    t2: QdessT2Map | None
+
+
+def measure_scan(prediction: np.ndarray, volumes: ScanVolumes, scan: ScanInfo, measures: Measures) -> Measurements:
+    """Measure a predicted label map, uint8 (X, Y, Z) of class index + 1, against the scan's label on the scan's grid.
+
+    Values of rows are float64; a voxel of several classes is truth for each of them. Rows of Dice, VOE, CV and surface
+    distances give voxels as prediction and truth, rows of QUANTITIES give these, and as value the percent error.
+    """
+    image, label = volumes
+    if measures.fat_rule is not None:
+        prediction = measures.fat_rule(prediction, image[..., 0])
+    sequence, t2 = measures.sequence_of(scan), None
+    if sequence is not None and measures.t2 is not None:
+        t2 = QdessT2Map(image[..., 0], image[..., 1], sequence, measures.t2)
+    membership, names = measures.classes.membership(), measures.classes.names
+    pairs = {name: (prediction == k + 1, membership[label, k]) for k, name in enumerate(names)}
+    rows: list[Row] = []
+    slice_rows: list[Row] = []
+    for name, pair in pairs.items():
+        of_class = [*_overlap(*pair), *(_distances(*pair, scan) if measures.surface_distances else ())]
+        of_class += _quantities(name, pair, image, scan, measures, t2)
+        rows += [{"class": name, **row} for row in of_class]
+        slice_rows += [{"class": name, **row} for row in _areas(*pair, scan)]
+    return Measurements(rows, slice_rows, prediction, t2)
+
+
+def _row(metric: str, unit: str, prediction: float, truth: float, value: float, flag: str) -> Row:
+    numbers = {"prediction": prediction, "truth": truth, "value": value}
+    return {"metric": metric, "unit": unit, **{name: repr(number) for name, number in numbers.items()}, "flag": flag}
+
+
+def _counted(pair: tuple[Mask, Mask], values: Mapping[str, float], unit: str) -> list[Row]:
+    """Rows whose prediction and truth are voxels."""
+    voxels, flag = [int(np.count_nonzero(mask)) for mask in pair], flags(*pair)
+    return [_row(metric, unit, voxels[0], voxels[1], value, flag) for metric, value in values.items()]
+
+
+def _overlap(prediction: Mask, truth: Mask) -> list[Row]:
+    values = {name: compute(prediction, truth) for name, compute in OVERLAP.items()}
+    return _counted((prediction, truth), values, "ratio")
+
+
+def _distances(prediction: Mask, truth: Mask, scan: ScanInfo) -> list[Row]:
+    return _counted((prediction, truth), vars(surface_distances(prediction, truth, scan.spacing_mm)), "mm")
+
+
+def _areas(prediction: Mask, truth: Mask, scan: ScanInfo) -> Iterator[Row]:
+    """The area in every slice that holds the class in truth or prediction."""
+    axis = SLICE_AXES[scan.placement.slice_axis]
+    areas = [slice_areas_mm2(mask, scan.spacing_mm, axis) for mask in (prediction, truth)]
+    for index in np.flatnonzero(areas[0] + areas[1]):
+        pair = [mask.take([index], axis) for mask in (prediction, truth)]
+        found, true = (float(area[index]) for area in areas)
+        yield {"slice": int(index), **_row(AREA, "%", found, true, percent_error(found, true), flags(*pair))}
+
+
+def _quantities(
+    name: str, pair: tuple[Mask, Mask], image: np.ndarray, scan: ScanInfo, measures: Measures, t2: QdessT2Map | None
+) -> list[Row]:
+    """Rows of QUANTITIES: what the modality has."""
+    axis = SLICE_AXES[scan.placement.slice_axis]
+    found = {
+        "volume_mm3": [volume_mm3(mask, scan.spacing_mm) for mask in pair],
+        AREA: [area_mm2(mask, scan.spacing_mm, axis) for mask in pair],
+    }
+    if measures.modality == "ct":
+        found["mean_hu"] = [mean_hu(mask, image[..., 0]) for mask in pair]
+    invalid = False
+    if t2 is not None:
+        means = [t2.mean_ms(mask, t2.settings.t1_of(name)) for mask in pair]
+        found[T2] = [one.mean_ms for one in means]
+        invalid = any(one.invalid > measures.t2_invalid_share * one.voxels for one in means)
+    rows = []
+    for metric, (predicted, true) in found.items():
+        flag = flags(*pair, true_value=true, t2_invalid=invalid and metric == T2)
+        rows.append(_row(metric, "%", predicted, true, percent_error(predicted, true), flag))
+    return rows
