@@ -80,16 +80,10 @@ def get_config() -> ConfigDict:
     c.data.phantom.anatomy = "knee"  # "knee" (two qDESS echoes) | "abdomen" (CT slices at the third lumbar vertebra)
     c.data.phantom.subjects = 40  # number of labelled subjects
     c.data.phantom.unlabelled_subjects = 0  # number of further subjects without labels
-    c.data.phantom.size = (
-        96,
-        96,
-    )  # voxels of a slice: (superior-inferior, anterior-posterior) of a knee, (rows, columns)
-    # of an abdomen
+    c.data.phantom.size = (96, 96)  # voxels of a slice: (superior-inferior, anterior-posterior) or (rows, columns)
     c.data.phantom.slices = 24  # sagittal slices of a knee; an abdomen has one axial slice
     c.data.phantom.seed = 0  # seed of anatomy, shading and noise
-    c.data.phantom.snr = (
-        20.0  # over the noise standard deviation: femoral cartilage in echo 1; 150 HU (muscle over fat)
-    )
+    c.data.phantom.snr = 20.0  # signal over noise: femoral cartilage in echo 1; abdomen: 150 HU (muscle over fat)
 
     c.split = ConfigDict()
     c.split.file = (
@@ -148,10 +142,8 @@ def get_config() -> ConfigDict:
 
     # What clinicians read off a segmentation (paper, section 2.7); may change when a study is evaluated again.
     c.clinical = ConfigDict()
-    c.clinical.t2_convention = (
-        "skm_tea"  # voxels without a valid T2 are left out, T1 of menisci 1000 ms | "original_code":
-    )
-    # they count as 0 ms, T1 1200 ms everywhere
+    c.clinical.t2_convention = "skm_tea"  # "skm_tea": voxels without a valid T2 are left out, T1 of menisci is 1000 ms
+    # | "original_code": they count as 0 ms, T1 is 1200 ms everywhere
     c.clinical.t2_bounds_ms = (0.0, 100.0)  # T2 outside this closed interval is not valid
     c.clinical.t2_suppress_fat = True  # nor where echo 1 is at most 0.15 of its maximum in the scan ...
     c.clinical.t2_suppress_fluid = True  # ... or echo 1 - 1.2 * echo 2 at most 0.1 of its maximum

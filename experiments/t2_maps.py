@@ -3,9 +3,10 @@
 
 <scan>_t2_ms.nii.gz of every scan with two qDESS echoes, on the grid of its file, NaN where T2 is not valid; with the
 settings of config.clinical, T1 of its class in labelled voxels and 1200 ms in all others. t2_maps.json has the settings
-and, of every scan, the share of voxels without a valid T2, the mean T2 of each labelled class, and why it was refused,
-if it was. The same command goes on with what is missing; a folder of other settings is refused. Exit codes: 0 done,
-2 something given cannot be used or a scan has no T2, 130 interrupted (what was written is kept).
+and, of every scan, the share of voxels without a valid T2, the mean T2 of each labelled class with the number of its
+voxels that have none (or one of 0 ms), and why it was refused, if it was. The same command goes on with what is
+missing; a folder of other settings is refused. Exit codes: 0 done, 2 something given cannot be used or a scan has no
+T2, 130 interrupted (what was written is kept).
 """
 
 import json
@@ -75,6 +76,7 @@ def _run(config: ConfigDict, output: Path, console: Console) -> int:
                     scans[entry.scan_id] = {"file": path.name, "sources": sources, **measured}
                 except InputError as error:
                     refused += 1
+                    path.unlink(missing_ok=True)  # of files that have changed since
                     scans[entry.scan_id] = {"refused": str(error)}
                     error_console().print(f"error: {error}")
                 write_json_atomic(output / RECORD, record)

@@ -14,6 +14,7 @@ from inpaint_ssl.data.geometry import SLICE_AXES
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.metrics import (
     QUANTITIES,
+    MeanT2,
     QdessT2Map,
     T2Settings,
     area_mm2,
@@ -64,14 +65,13 @@ class Measures:
             fat_rule=IntramuscularFatRule.from_config(clinical, classes.names, modality),
         )
 
-    def sequence_of(self, scan: ScanInfo) -> QdessSequence | None:
-        """The qDESS sequence of a scan; None where its T2 cannot be known."""
-        if self.t2 is None:
-            return None
+    def t2_of(self, image: np.ndarray, scan: ScanInfo) -> QdessT2Map | None:
+        """T2 of a scan from its two echoes (X, Y, Z, 2); None where its sequence is not known."""
         try:
-            return QdessSequence.from_acquisition(scan.acquisition)
+            sequence = QdessSequence.from_acquisition(scan.acquisition)
         except InputError:
             return None
+        return None if self.t2 is None else QdessT2Map(image[..., 0], image[..., 1], sequence, self.t2)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: which quantities are measured, and how."""
@@ -105,9 +105,7 @@ def measure_scan(prediction: np.ndarray, volumes: ScanVolumes, scan: ScanInfo, m
     image, label = volumes
     if measures.fat_rule is not None:
         prediction = measures.fat_rule(prediction, image[..., 0])
-    sequence, t2 = measures.sequence_of(scan), None
-    if sequence is not None and measures.t2 is not None:
-        t2 = QdessT2Map(image[..., 0], image[..., 1], sequence, measures.t2)
+    t2 = measures.t2_of(image, scan)
     membership, names = measures.classes.membership(), measures.classes.names
     pairs = {name: (prediction == k + 1, membership[label, k]) for k, name in enumerate(names)}
     rows: list[Row] = []
@@ -153,7 +151,7 @@ def _areas(prediction: Mask, truth: Mask, scan: ScanInfo) -> Iterator[Row]:
 def _quantities(
     name: str, pair: tuple[Mask, Mask], image: np.ndarray, scan: ScanInfo, measures: Measures, t2: QdessT2Map | None
 ) -> list[Row]:
-    """Rows of QUANTITIES: what the modality has."""
+    """Rows of QUANTITIES: what the modality has; of a scan whose T2 is not known, as all others have it, NaN."""
     axis = SLICE_AXES[scan.placement.slice_axis]
     found = {
         "volume_mm3": [volume_mm3(mask, scan.spacing_mm) for mask in pair],
@@ -161,13 +159,21 @@ def _quantities(
     }
     if measures.modality == "ct":
         found["mean_hu"] = [mean_hu(mask, image[..., 0]) for mask in pair]
-    invalid = False
+    invalid = unknown = False
     if t2 is not None:
         means = [t2.mean_ms(mask, t2.settings.t1_of(name)) for mask in pair]
         found[T2] = [one.mean_ms for one in means]
-        invalid = any(one.invalid > measures.t2_invalid_share * one.voxels for one in means)
+        invalid = any(_too_few(one, measures.t2_invalid_share) for one in means)
+    elif measures.t2 is not None:
+        found[T2], unknown = [float("nan")] * 2, True
     rows = []
     for metric, (predicted, true) in found.items():
-        flag = flags(*pair, true_value=true, t2_invalid=invalid and metric == T2)
+        of_t2 = metric == T2
+        flag = flags(*pair, true_value=true, t2_invalid=of_t2 and invalid, t2_unknown=of_t2 and unknown)
         rows.append(_row(metric, "%", predicted, true, percent_error(predicted, true), flag))
     return rows
+
+
+def _too_few(mean: MeanT2, invalid_share: float) -> bool:
+    """Whether more than a share of the voxels, or all of them, have no valid T2."""
+    return mean.invalid > invalid_share * mean.voxels or 0 < mean.voxels == mean.invalid

@@ -37,9 +37,10 @@ class QdessSequence:
     diffusivity_m2_per_s: float = 1.25e-9
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.te_ms < self.tr_ms < np.inf:
+        if not (0.0 <= self.te_ms < self.tr_ms < np.inf and self.tr_ms >= 1.0):
             raise InputError(
-                f"te_ms {self.te_ms} and tr_ms {self.tr_ms}: expected 0 <= te_ms < tr_ms; check the units (ms)"
+                f"te_ms {self.te_ms} and tr_ms {self.tr_ms}: expected 0 <= te_ms < tr_ms and a tr_ms of 1 or "
+                "more; check the units (ms)"
             )
         if not abs(np.sin(np.deg2rad(self.flip_angle_deg) / 2.0)) > 1e-6:
             raise InputError(
@@ -59,7 +60,11 @@ class QdessSequence:
     def from_acquisition(cls, acquisition: Mapping[str, float | str]) -> "QdessSequence":
         """Take the settings from `Scan.acquisition`, ignoring other keys; InputError names a key that is missing."""
         names = [field.name for field in fields(cls)]
-        known = {name: float(acquisition[name]) for name in names if name in acquisition}
+        given = {name: acquisition[name] for name in names if name in acquisition}
+        text = [name for name, value in given.items() if isinstance(value, str)]
+        if text:
+            raise InputError(f"acquisition: {text[0]} is {given[text[0]]!r}, expected a number; correct the metadata")
+        known = {name: float(value) for name, value in given.items()}
         missing = [name for name in names if name not in known and name != "diffusivity_m2_per_s"]
         if missing:
             raise InputError(

@@ -7,11 +7,14 @@ import pytest
 from scipy import ndimage
 from small_source import make_source
 
-from inpaint_ssl.data import ArraySliceSource, ClassMap, Preprocessing, Scan, ScanEntry, ScanVolumes, source_of
+from inpaint_ssl.data import ArraySliceSource, ClassMap, Preprocessing, Scan, ScanEntry, ScanVolumes, display, source_of
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, evaluate_inpainting, evaluate_segmentation, label_map
 from inpaint_ssl.measure import Measures
+from inpaint_ssl.metrics import T2Settings
+from inpaint_ssl.qdess import QdessSequence, echo_ratio
 
 CLASSES = ClassMap(("bright", "dim"), ((1,), (2,)))
+SEQUENCE = QdessSequence(tr_ms=25.0, te_ms=8.0, flip_angle_deg=30.0, spoiler_area=3132.0, spoiler_duration_us=1560.0)
 COLUMNS = dict.fromkeys(("study", "dataset", "arm", "label_fraction", "subset_draw", "seed", "split"), "x")
 
 
@@ -169,3 +172,34 @@ def test_l2_norm_per_slice_and_channel() -> None:
     (picture,) = result.examples.values()
     np.testing.assert_allclose(picture["restored"][..., 1], picture["original"][..., 1] + 2, atol=1e-6)
     assert not picture["corrupted"].any()
+
+
+@pytest.mark.parametrize("slice_axis", ["sagittal", "coronal", "axial"])
+def test_t2_pictures_show_the_slice_that_is_shown(slice_axis: str) -> None:
+    """T2 of a voxel tells where it lies; truth and prediction are two boxes, the second one slice longer."""
+    shape = (6, 7, 8)
+    x, y, z = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    t2_ms = 20.0 + x + 0.1 * y + 8 * z
+    echo1 = 1000.0 + 10 * x
+    image = np.stack([echo1, echo1 * echo_ratio(t2_ms, SEQUENCE)], axis=3).astype(np.float32)
+    label = np.zeros(shape, np.uint8)
+    label[2:4, 2:4, 2:4] = 1
+    label[3, 3, 3] = 0  # so that one slice has most
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    about = SEQUENCE.as_acquisition()
+    scan = Scan(ScanEntry("a", "a", True), image, label, (1.0,) * 3, affine, affine, "RAS", shape, about)
+    source = source_of(scan, Preprocessing("mri", slice_axis, (8, 8), "all", (), ()))
+    classes = ClassMap(("tissue", "other"), ((1,), (2,)))
+    t2 = T2Settings(suppress_fat=False, suppress_fluid=False)
+
+    def predict(params, images):
+        return jnp.stack([jnp.ones(images.shape[:3]), jnp.zeros(images.shape[:3])], axis=-1)
+
+    how = {"batch_size": 4, "threshold": 0.5, "on_scan": lambda n: None}
+    result = evaluate_segmentation(predict, {}, source, Measures(classes, "mri", t2), COLUMNS, **how)
+    (picture,) = result.examples.values()
+    expected, true = (display(volume, slice_axis)[picture["slice"]] for volume in (t2_ms, label))
+    assert picture["slice"] == 2 and (true > 0).sum() == 4
+    assert np.array_equal(np.isfinite(picture["t2_truth_ms"]), true > 0)
+    assert picture["t2_truth_ms"][true > 0] == pytest.approx(expected[true > 0], abs=1e-3)
+    assert picture["t2_prediction_ms"] == pytest.approx(expected, abs=1e-3)

@@ -160,6 +160,7 @@ STUDY_COMMANDS = {  # those that take --config, and what else each takes beside 
     "experiments.main": set[str](),
     "experiments.prepare": set[str](),
     "experiments.doctor": {"--html"},
+    "experiments.t2_maps": {"--output"},
 }
 
 

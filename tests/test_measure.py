@@ -135,14 +135,31 @@ def test_what_is_not_predicted_is_no_silent_zero() -> None:
     assert numbers(row(result, "a", "dice")) == (0, 8, 0.0)
 
 
-def test_scans_without_a_sequence_have_no_t2() -> None:
-    measures = Measures.from_config(settings(), ClassMap(("a",), ((1,),)), "mri", 2)
+def test_a_scan_without_a_sequence_is_counted() -> None:
+    """Where others have T2 it has a row, too, which says why there is no number."""
+    classes = ClassMap(("a",), ((1,),))
+    measures = Measures.from_config(settings(), classes, "mri", 2)
     volumes = ScanVolumes(np.ones((*SHAPE, 2), np.float32), box((1, 3), (1, 3), (1, 3)).astype(np.uint8))
-    assert measures.t2 is not None and measures.sequence_of(scan_info(acquisition={"tr_ms": 25.0})) is None
-    result = measure_scan(volumes.label, volumes, scan_info(), measures)
-    assert {one["metric"] for one in result.rows} >= {"volume_mm3", "area_mm2"} and result.t2 is None
+    for acquisition in ({}, {"tr_ms": 25.0}, {**SEQUENCE.as_acquisition(), "flip_angle_deg": 0.0}):
+        result = measure_scan(volumes.label, volumes, scan_info(acquisition=acquisition), measures)
+        found = row(result, "a", "mean_t2_ms")
+        assert all(map(math.isnan, numbers(found))) and found["flag"] == "t2_unknown" and result.t2 is None
+        assert {one["flag"] for one in result.rows if one["metric"] != "mean_t2_ms"} == {""}
+    one_channel = Measures.from_config(settings(), classes, "mri", 1)
+    assert one_channel.t2 is None
+    result = measure_scan(volumes.label, volumes, scan_info(), one_channel)
     assert "mean_t2_ms" not in {one["metric"] for one in result.rows}
-    assert Measures.from_config(settings(), ClassMap(("a",), ((1,),)), "mri", 1).t2 is None
+
+
+@pytest.mark.parametrize("convention", ["skm_tea", "original_code"])
+def test_a_tissue_without_any_valid_t2_is_flagged(convention: str) -> None:
+    label, info = box((1, 3), (1, 3), (1, 3)).astype(np.uint8), scan_info(acquisition=SEQUENCE.as_acquisition())
+    clinical = settings(t2_convention=convention, t2_invalid_share=1.0)
+    measures = Measures.from_config(clinical, ClassMap(("a",), ((1,),)), "mri", 2)
+    result = measure_scan(label, ScanVolumes(two_echoes(np.full(SHAPE, 150.0)), label), info, measures)
+    found = row(result, "a", "mean_t2_ms")
+    assert found["flag"] == ("t2_invalid" if convention == "skm_tea" else "t2_invalid;zero_truth")
+    assert math.isnan(float(found["value"]))
 
 
 def test_muscle_of_fats_hu_is_measured_as_intramuscular_fat() -> None:

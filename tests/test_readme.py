@@ -17,7 +17,7 @@ def snippets() -> list[str]:
 
 
 def test_prepared_data_and_readers(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    prepared, readers, _, _ = snippets()
+    prepared, readers, *_ = snippets()
     root = make_msd(tmp_path)
     reader = open_dataset(ReaderSettings(root=str(root)))
     folder = prepare_store(reader, "sagittal", tmp_path / "prepared", Console(quiet=True)).folder
@@ -35,8 +35,15 @@ def test_prepared_data_and_readers(tmp_path: Path, capsys: pytest.CaptureFixture
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == sorted(names["scans"])
 
 
+def test_t2() -> None:
+    _, _, t2, _, _ = snippets()
+    names: dict = {}
+    exec(compile(t2, "README.md", "exec"), names)
+    assert names["t2_ms"] == pytest.approx(np.full((4, 4, 2), 32.29), abs=0.01)
+
+
 def test_corruptors_and_weights() -> None:
-    _, _, corruptors, weights = snippets()
+    *_, corruptors, weights = snippets()
     # An image of zeros would hide what the corruptors do.
     shown, real = "jnp.zeros((8, 64, 64, 1))", "jnp.arange(1.0, 1 + 8 * 64 * 64).reshape(8, 64, 64, 1)"
     assert corruptors.count(shown) == 1

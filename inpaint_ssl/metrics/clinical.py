@@ -47,6 +47,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "touches_border": "truth or prediction reaches the border of the scan, so that tissue may lie outside",
         "zero_truth": "the true value is 0, so that there is no percent error",
         "t2_invalid": "too many voxels of truth or prediction have no valid T2",
+        "t2_unknown": "the scan's files do not say its sequence, so that it has no T2",
     }
 )
 
@@ -119,12 +120,17 @@ def touches_border(mask: np.ndarray) -> bool:
 
 
 def flags(
-    prediction: np.ndarray, truth: np.ndarray, *, true_value: float = float("nan"), t2_invalid: bool = False
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    *,
+    true_value: float = float("nan"),
+    t2_invalid: bool = False,
+    t2_unknown: bool = False,
 ) -> str:
     """Those of FLAGS that hold for a metric of a scan, as per_scan.csv has them: sorted, joined by ";", "" without any.
 
     prediction, truth: boolean arrays of equal shape. true_value: what a quantity is in the truth, NaN for a metric that
-    has no percent error; 0 is flagged where the tissue is there. t2_invalid: whether too many voxels have no valid T2.
+    has no percent error; 0 is flagged where the tissue is there. t2_invalid, t2_unknown: whether these hold.
     InputError for another type or unequal shapes.
     """
     prediction, truth = checked_pair(prediction, truth)
@@ -136,5 +142,6 @@ def flags(
         "touches_border": touches_border(prediction) or touches_border(truth),
         "zero_truth": true and true_value == 0,
         "t2_invalid": t2_invalid,
+        "t2_unknown": t2_unknown,
     }
     return ";".join(sorted(flag for flag in FLAGS if holding[flag]))

@@ -58,11 +58,11 @@ class Evaluator:
             measure = self._inpainting if cell.phase == "pretrain" else self._segmentation
             evaluation = measure(cell, params, columns, on_scan)
             progress.finish(total, "")
+        (directory / EVALUATION).unlink(missing_ok=True)  # what is written from here on may be of other settings
         for name, arrays in evaluation.examples.items():
             write_npz_atomic(directory / "examples" / f"{name}.npz", **arrays)
-        if evaluation.slice_rows:
-            write_csv_atomic(directory / "per_slice.csv", SLICE_COLUMNS, evaluation.slice_rows)
-        if evaluation.rows:
+        write_csv_atomic(directory / "per_slice.csv", SLICE_COLUMNS, evaluation.slice_rows)
+        if cell.phase == "finetune":
             write_csv_atomic(directory / "per_scan.csv", SCAN_COLUMNS, evaluation.rows)
         write_json_atomic(directory / EVALUATION, evaluated_with(self.config, cell.phase))
 

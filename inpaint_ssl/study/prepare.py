@@ -27,6 +27,7 @@ from inpaint_ssl.data import (
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
 from inpaint_ssl.measure import Measures
+from inpaint_ssl.qdess import QdessSequence
 from inpaint_ssl.study.pretrained import check_pretraining
 
 
@@ -120,14 +121,20 @@ def _with_known_t2(measures: Measures, test: SliceSource, channel_names: Sequenc
     """Without T2 where no test scan has its sequence; what to say of scans that could have T2 and do not."""
     if measures.t2 is None:
         return measures, []
-    without = [scan.scan_id for scan in test.scans if measures.sequence_of(scan) is None]
+    without: dict[str, str] = {}
+    for scan in test.scans:
+        try:
+            QdessSequence.from_acquisition(scan.acquisition)
+        except InputError as error:
+            without[scan.scan_id] = str(error)
     if not without:
         return measures, []
     lines = []
     if len(without) < len(test.scans) or any("echo" in name.lower() for name in channel_names):
+        first = next(iter(without))
         lines.append(
-            f"mean T2 is not measured of {without[0]} ({len(without)} of {len(test.scans)} test scans): their files do "
-            "not say all of repetition time, echo time, flip angle, spoiler area and spoiler duration"
+            f"mean T2 is not measured of {first} ({len(without)} of {len(test.scans)} test scans): {without[first]}; a "
+            "study that is evaluated already measures it after its finetune/*/evaluation.json are deleted"
         )
     return (measures if len(without) < len(test.scans) else replace(measures, t2=None)), lines
 

@@ -22,6 +22,7 @@ METHOD_KEYS = (
     "transfer.parts",
     "transfer.adapt_input",
     "evaluate.threshold",
+    "clinical.intramuscular_fat",
 )
 # Where the default is our choice and not the paper's: the setting, that choice, and what the report says of it.
 OWN_CHOICES = (
@@ -35,6 +36,10 @@ OWN_CHOICES = (
         "fixed",
         "Validation corrupts with the same masks each time, so that early stopping sees no noise.",
     ),
+)
+T2_CONVENTION = (
+    "T2 as SKM-TEA's evaluator has it: voxels without a valid T2 are left out, T1 of menisci is 1000 ms; the paper's "
+    "code counts them as 0 ms and takes 1200 ms everywhere."
 )
 LABEL_SUBSETS = "Label subsets are drawn by our own seeds; the paper's lists are not public."
 
@@ -50,6 +55,11 @@ def departures(config: ConfigDict, base: ConfigDict) -> list[str]:
         if is_method and name not in not_compared and value != defaults[name]:
             found.append(f"{name} is {value} (paper: {defaults[name]}).")
     return [*found, *(text for name, choice, text in OWN_CHOICES if values[name] == choice), LABEL_SUBSETS]
+
+
+def _of_t2(data: StudyData) -> list[str]:
+    t2 = data.measures.t2
+    return [T2_CONVENTION] if t2 is not None and t2.convention == "skm_tea" else []
 
 
 def make_manifest(config: ConfigDict, data: StudyData) -> dict[str, Any]:
@@ -74,14 +84,16 @@ def make_manifest(config: ConfigDict, data: StudyData) -> dict[str, Any]:
     }
 
 
-def collect_rows(workdir: Path, cells: Sequence[Cell]) -> None:
-    """The rows of every evaluated cell as per_scan.csv and per_slice.csv of the study."""
+def collect_rows(config: ConfigDict, workdir: Path, cells: Sequence[Cell]) -> None:
+    """The rows of every cell that is measured as config.clinical now has it, as per_scan.csv and per_slice.csv."""
     for phase, name, columns in (
         ("finetune", "per_scan.csv", SCAN_COLUMNS),
         ("pretrain", "per_slice.csv", SLICE_COLUMNS),
     ):
-        rows = [row for cell in cells if cell.phase == phase for row in cell.rows(workdir)]
-        if rows:
+        settings = evaluated_with(config, phase)
+        measured = [cell for cell in cells if cell.phase == phase and cell.is_evaluated(workdir, settings)]
+        rows = [row for cell in measured for row in cell.rows(workdir)]
+        if rows or (workdir / name).exists():
             write_csv_atomic(workdir / name, columns, rows)
 
 
@@ -131,7 +143,7 @@ def write_study(
             "pretraining_scans": len(data.pretraining.scans),
             "sha256": splits.sha256,
         },
-        "departures": departures(config, base),
+        "departures": [*departures(config, base), *_of_t2(data)],
         "warnings": list(data.notes),
         "versions": manifest["versions"],
         "device": manifest["device"],

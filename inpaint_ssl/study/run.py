@@ -125,7 +125,7 @@ def _train_and_evaluate(
             raise Stopped(signal)
         complete &= _run_group(trainer, group, config, workdir, machines, stops)
         if machines.is_writer():
-            collect_rows(workdir, cells)
+            collect_rows(config, workdir, cells)
             write_study(config, base, data, manifest, workdir, cells)
     return complete
 

@@ -10,6 +10,8 @@ from scipy.spatial import cKDTree
 from inpaint_ssl.corruption import PatchSpec, poisson_disc, sample_patches
 from inpaint_ssl.corruption.spec import lattice_shape, patch_count
 
+pytestmark = pytest.mark.usefixtures("optimised")  # thousands of masks take longer than compiling
+
 
 def nearest_squared(corners):
     """Smallest squared distance between two of the corners (n_masks, n, 2) of each mask."""

@@ -13,6 +13,9 @@ from inpaint_ssl.corruption import PatchSpec, random_patches, sample_patches
 TASKS = ("context_prediction", "context_restoration")
 
 
+pytestmark = pytest.mark.usefixtures("optimised")  # thousands of masks take longer than compiling
+
+
 def union_after(corners, per_draw, size, patch_size):
     """Covered pixels after each draw, by plain slicing."""
     mask, covered = np.zeros(size, bool), []

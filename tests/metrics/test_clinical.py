@@ -185,6 +185,7 @@ def test_each_flag() -> None:
         "empty_truth": flags(inside, nothing, true_value=0.0),
         "zero_truth": flags(inside, inside, true_value=0.0),
         "t2_invalid": flags(inside, inside, true_value=30.0, t2_invalid=True),
+        "t2_unknown": flags(inside, inside, t2_unknown=True),
         "touches_border": flags(reaching, inside),
     }
     assert {name: name for name in found} == found

@@ -88,7 +88,7 @@ def test_noise_alone_explains_the_bias() -> None:
     assert len(rows) == 12 and all(row["voxels"] > 100 for row in rows)
     for row in rows:
         error, share, n = row["standard_error_ms"], row["expected_valid_share"], row["voxels"]
-        assert abs(row["bias_ms"] - row["expected_bias_ms"]) < 4 * error and benchmark.agrees(row)
+        assert abs(row["bias_ms"] - row["expected_bias_ms"]) < 4 * error
         assert abs(row["valid_share"] - share) <= 4 * math.sqrt(max(share * (1 - share), 1 / n) / n)
         zeros = row["bias_zeros_counted_ms"], row["expected_bias_zeros_counted_ms"]
         assert zeros[0] + row["truth_ms"] == pytest.approx((row["bias_ms"] + row["truth_ms"]) * row["valid_share"])
@@ -129,7 +129,7 @@ def test_the_benchmark_from_end_to_end(tmp_path: Path) -> None:
         "tibial cartilage",
         "of noise alone",
         "64 x 64 x 32 uint16",
-        "goal <= 5 s, <= 4 GiB: met",
+        "goal <= 5 s, <= 4 GiB",
         "Numbers:",
     ):
         assert words in done.stdout
@@ -148,3 +148,4 @@ def test_the_curve_and_a_whole_scan(keep_summary) -> None:
     assert all(map(benchmark.agrees, rows))
     for row in timing:
         assert row["ours"]["peak_bytes"] <= benchmark.GOAL_BYTES
+        assert max(row["ours"]["all_seconds"]) <= benchmark.GOAL_SECONDS

@@ -1,4 +1,4 @@
-"""From files in the layout of SKM-TEA to Figure 6 in one command, and the same study measured anew."""
+"""From files in the layouts of SKM-TEA and nnU-Net to Figure 6 in one command, and a study measured anew."""
 
 import csv
 import json
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tiny
 
+from experiments import phantom
 from experiments.main import main
+from inpaint_ssl.data.phantom import AbdomenPhantom
 from inpaint_ssl.data.phantom.skm_tea import write_skm_tea
 
 pytestmark = pytest.mark.slow
@@ -19,24 +21,25 @@ CLASSES = ("patellar_cartilage", "femoral_cartilage", "tibial_cartilage", "menis
 CHANNELS = dict(zip(CLASSES, ((0,), (1,), (2, 3), (4, 5)), strict=True))  # of "seg"
 
 
-def command(root: Path, workdir: Path, *more: str) -> int:
-    """The paper's MRI study, as small as the tiny one."""
+def command(config: str, workdir: Path, *more: str) -> int:
+    """A study with that config, as small as the tiny one."""
     kept = {name: value for name, value in (setting.split("=", 1) for setting in tiny.SETTINGS)}
-    kept |= {"data.root": str(root), "split.label_fractions": "(0.2, 1.0)", "split.label_counts": "()"}
+    kept |= {"split.label_fractions": "(0.2, 1.0)", "split.label_counts": "()"}
     kept |= {"seeds": "(0,)", "study": "clinical"}
     for phase in ("pretrain", "finetune"):
         kept |= {f"{phase}.batch_size": "8", f"{phase}.learning_rate": "0.01", f"{phase}.max_epochs": "0"}
         kept |= {f"{phase}.schedule": "cosine", f"{phase}.early_stopping_patience": "0"}
     kept |= dict(setting.split("=", 1) for setting in more)
-    flags = [f"--config.{name}={value}" for name, value in kept.items() if not name.startswith("data.phantom.")]
-    return main(["main", "--config=configs/paper_mri.py", f"--workdir={workdir}", *flags])
+    given = {setting.partition("=")[0] for setting in more}  # of a phantom only what is asked for
+    flags = [f"--config.{k}={v}" for k, v in kept.items() if k in given or not k.startswith("data.phantom.")]
+    return main(["main", f"--config=configs/{config}", f"--workdir={workdir}", *flags])
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> tuple[Path, Path]:
     root, workdir = (tmp_path_factory.mktemp("clinical") / name for name in ("skm_tea", "study"))
     write_skm_tea(root, 10, size=(32, 32), slices=8)
-    assert command(root, workdir) == 0
+    assert command("paper_mri.py", workdir, f"data.root={root}") == 0
     return root, workdir
 
 
@@ -83,7 +86,8 @@ def test_truth_is_that_of_the_files(folders: tuple[Path, Path], convention: str)
     root, workdir = folders
     if convention != "skm_tea":  # measured anew with what was trained
         before = {path: path.stat().st_mtime_ns for path in workdir.rglob("result.json")}
-        assert command(root, workdir, f"clinical.t2_convention={convention}") == 0
+        again = (f"data.root={root}", f"clinical.t2_convention={convention}")
+        assert command("paper_mri.py", workdir, *again) == 0
         assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("result.json")}
     images = json.loads((root / "annotations" / "v1.0.0" / "test.json").read_text())["images"]
     rows = rows_of(workdir / "per_scan.csv")
@@ -125,3 +129,31 @@ def test_figure_6_and_the_rest_of_the_report(folders: tuple[Path, Path]) -> None
     with np.load(cell / "examples" / f"{slices[0]['scan']}.npz") as example:
         t2, truth = example["t2_truth_ms"], example["truth"]
         assert t2.shape == truth.shape and np.isnan(t2[truth == 0]).all() and np.isfinite(t2[truth > 0]).any()
+
+
+def test_ct_from_files_and_generated_alike(tmp_path: Path) -> None:
+    """Abdomens written in nnU-Net's layout and read by the paper's CT config, and the same without files."""
+    made = ["phantom", "--layout=nnunet", f"--output={tmp_path / 'files'}", "--subjects=10", "--unlabelled=20"]
+    assert phantom.main([*made, "--size=32,32"]) == 0
+    rule = "clinical.intramuscular_fat=below_-30_hu"
+    generated = ("data.phantom.subjects=10", "data.phantom.unlabelled_subjects=20", "data.phantom.size=(32, 32)")
+    sources = {"paper_ct.py": (f"data.root={tmp_path / 'files'}",), "abdomen_phantom.py": generated}
+    truths = {}
+    for config, where in sources.items():
+        workdir = tmp_path / config.removesuffix(".py")
+        assert command(config, workdir, rule, *where, "split.fractions=(0.5, 0.2, 0.3)", "data.phantom.snr=20.0") == 0
+        rows = rows_of(workdir / "per_scan.csv")
+        assert {row["metric"] for row in rows} >= {"volume_mm3", "area_mm2", "mean_hu"}
+        assert "figure 6" in (workdir / "report.html").read_text(encoding="utf-8")
+        truths[config] = {(r["scan"], r["class"], r["metric"]): r["truth"] for r in rows}
+    assert truths["paper_ct.py"] == truths["abdomen_phantom.py"]
+    reader = AbdomenPhantom(subjects=10, unlabelled_subjects=20, size=(32, 32), snr=20.0)
+    for entry in reader.entries:
+        scan = reader.read(entry)
+        for label, value in reader.labels.items():
+            area = truths["paper_ct.py"].get((entry.scan_id, label, "area_mm2"))
+            if area is not None:
+                mask = scan.label == value
+                assert float(area) == pytest.approx(mask.sum() * scan.spacing_mm[0] * scan.spacing_mm[1])
+                hu = truths["paper_ct.py"][entry.scan_id, label, "mean_hu"]
+                assert float(hu) == pytest.approx(scan.image[..., 0][mask].astype(float).mean(), nan_ok=True)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -13,18 +14,25 @@ import pytest
 import tiny
 from rich.console import Console
 from scipy.stats import wilcoxon
+from small_source import make_source
 
 from configs import base, quickstart
 from experiments.main import parse
 from inpaint_ssl import config as cfg
+from inpaint_ssl.data import ClassMap
+from inpaint_ssl.data.phantom.knee import SEQUENCE
+from inpaint_ssl.measure import Measures
+from inpaint_ssl.metrics import T2Settings
+from inpaint_ssl.study import evaluation
 from inpaint_ssl.study.cells import Cell, finetune_cells
-from inpaint_ssl.study.prepare import prepare
+from inpaint_ssl.study.prepare import _with_known_t2, prepare
 from inpaint_ssl.study.training import Trainer
 
 SCAN_COLUMNS = (
     "study,dataset,arm,label_fraction,subset_draw,seed,split,subject,scan,class,metric,unit,prediction,truth,value,flag"
 )
 ROOT = Path(__file__).resolve().parents[2]
+KNEE = SEQUENCE.as_acquisition()
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -119,6 +127,34 @@ def test_a_study_killed_before_its_summary_is_completed(workdir: Path, tmp_path:
     assert json.loads((folder / "study.json").read_text())["cells"][-1]["status"] == "complete"
 
 
+def test_other_conventions_measure_anew_and_a_kill_mixes_nothing(workdir: Path, tmp_path: Path, monkeypatch) -> None:
+    folder, other = tmp_path / "study", "clinical.t2_convention=original_code"
+    shutil.copytree(workdir, folder)
+    write, done = evaluation.write_csv_atomic, []
+
+    def killed_at_the_second_run(path, *content):
+        done.append(path)
+        if [one.name for one in done].count("per_scan.csv") == 2:
+            raise KeyboardInterrupt
+        write(path, *content)
+
+    monkeypatch.setattr(evaluation, "write_csv_atomic", killed_at_the_second_run)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.run(folder, other)
+    monkeypatch.undo()
+    assert not (done[-1].parent / "evaluation.json").exists()
+    first, text = rows_of(done[1]), (workdir / "per_scan.csv").read_text()
+    assert rows_of(folder / "per_scan.csv") == first  # none of the old convention beside study.json of the new one
+    assert json.loads((folder / "study.json").read_text())["clinical"]["t2"]["convention"] == "original_code"
+    weights = {path: path.stat().st_mtime_ns for path in folder.rglob("best/*")}
+    assert tiny.run(folder, other) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("best/*")} == weights
+    old, new = rows_of(workdir / "per_scan.csv"), rows_of(folder / "per_scan.csv")
+    differing = {a["metric"] for a, b in zip(old, new, strict=True) if a != b}
+    assert differing == {"mean_t2_ms"}
+    assert tiny.run(folder) == 0 and (folder / "per_scan.csv").read_text() == text
+
+
 def test_arms_differ_in_the_transferred_tensors_alone(workdir: Path) -> None:
     config = cfg.resolve(parse(tiny.arguments(workdir))[0], base.get_config())
     trainer = Trainer(config, prepare(config, workdir, Console(quiet=True)), workdir, {}, Console(quiet=True))
@@ -154,6 +190,29 @@ def test_fine_tuning_again_from_an_earlier_pretraining(workdir: Path, tmp_path: 
     assert not (folder / "pretrain").exists()
     again = rows_of(folder / "per_scan.csv")
     assert again == [row for row in rows_of(workdir / "per_scan.csv") if row["label_fraction"] == "1.0"]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "channels", "known", "told"),
+    [
+        ((), ("echo1", "echo2"), True, ""),
+        (("scan_0",), ("T1", "T2"), True, "not measured of scan_0 (1 of 2 test scans): acquisition lacks tr_ms"),
+        (
+            ("scan_0", "scan_1"),
+            ("echo1", "echo2"),
+            False,
+            "not measured of scan_0 (2 of 2 test scans): acquisition lacks tr_ms",
+        ),
+        (("scan_0", "scan_1"), ("T1", "FLAIR"), False, ""),
+    ],
+)
+def test_what_is_said_of_scans_without_t2(lacking, channels, known: bool, told: str) -> None:
+    source = make_source((2, 2))
+    scans = (replace(scan, acquisition={} if scan.scan_id in lacking else KNEE) for scan in source.scans)
+    measures = Measures(ClassMap(("a",), ((1,),)), "mri", T2Settings())
+    measures, lines = _with_known_t2(measures, replace(source, scans=tuple(scans)), channels)
+    assert (measures.t2 is not None) == known
+    assert bool(told) == bool(lines) and told in " ".join(lines)
 
 
 @pytest.mark.parametrize(
