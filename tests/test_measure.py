@@ -44,19 +44,19 @@ def numbers(one: dict[str, str]) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize(("slice_axis", "area"), [("sagittal", (6 * 6, 4 * 9)), ("axial", (2 * 6, 3 * 4))])
 def test_ct_boxes(slice_axis: str, area: tuple[float, float]) -> None:
-    truth, predicted = box((2, 5), (3, 5), (4, 7)), box((2, 4), (3, 6), (4, 6))
+    truth, predicted = box((2, 5), (3, 5), (4, 7)), box((1, 3), (3, 6), (4, 6))
     hu = np.full(SHAPE, -1000, np.int16)
     hu[predicted], hu[truth] = 30, 50
     classes = ClassMap(("organ", "nothing"), ((7,), (9,)))
     measures = Measures.from_config(settings(), classes, "ct", 1)
     volumes = ScanVolumes(hu[..., None], np.where(truth, 7, 0).astype(np.uint8))
     result = measure_scan(predicted.astype(np.uint8), volumes, scan_info(slice_axis), measures)
-    # truth: 3 x 2 x 3 voxels of 1 x 2 x 3 mm; prediction: 2 x 3 x 2, of which 2 x 2 x 2 are true
+    # truth: 3 x 2 x 3 voxels of 1 x 2 x 3 mm; prediction: 2 x 3 x 2, of which 1 x 2 x 2 are true
     assert numbers(row(result, "organ", "volume_mm3")) == pytest.approx((72.0, 108.0, 100 * (72 - 108) / 108))
     assert numbers(row(result, "organ", "area_mm2")) == pytest.approx((*area, 100 * (area[0] - area[1]) / area[1]))
-    mean = (8 * 50 + 4 * 30) / 12
+    mean = (4 * 50 + 8 * 30) / 12
     assert numbers(row(result, "organ", "mean_hu")) == pytest.approx((mean, 50.0, 100 * (mean - 50) / 50))
-    assert numbers(row(result, "organ", "dice")) == (12, 18, pytest.approx(16 / 30))
+    assert numbers(row(result, "organ", "dice")) == (12, 18, pytest.approx(8 / 30))
     assert {one["unit"] for one in result.rows} == {"ratio", "mm", "%"}
     # every voxel of these boxes is on the surface
     distances = cdist(np.argwhere(predicted) * SPACING, np.argwhere(truth) * SPACING)
