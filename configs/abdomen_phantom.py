@@ -3,7 +3,8 @@
 python -m experiments.main --config=configs/abdomen_phantom.py --workdir=runs/abdomen_phantom
 
 60 labelled slices (36 training, 9 validation, 15 test) and 400 unlabelled ones, one a subject, 96 x 96 pixels, in the
-three HU windows; a small U-Net, schedules counted in steps.
+three HU windows; a small U-Net, schedules counted in steps. At this size the mean HU of every label lies at least 15 HU
+from 0, so that percent errors of HU mean something.
 """
 
 from ml_collections import ConfigDict

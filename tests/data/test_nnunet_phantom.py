@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ from nifti_sets import message
 
 from experiments import phantom as command
 from inpaint_ssl.data.geometry import display
-from inpaint_ssl.data.phantom import AbdomenPhantom
+from inpaint_ssl.data.phantom import AbdomenPhantom, AbdomenTissue
 from inpaint_ssl.data.phantom.nnunet import write_nnunet
 from inpaint_ssl.data.readers import NiftiDataset, ReaderSettings, open_dataset
+from inpaint_ssl.metrics import area_mm2, mean_hu
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SUBJECTS, UNLABELLED = 4, 3
@@ -88,6 +90,20 @@ def test_they_are_read_as_the_slices_they_hold(folder: Path, abdomens: AbdomenPh
             assert scan.label is None
         else:
             np.testing.assert_array_equal(scan.label, expected.label)
+
+
+def test_they_measure_as_generated(tmp_path: Path) -> None:
+    """From the files through reader and metrics: area and, without noise, HU of every class."""
+    write_nnunet(tmp_path / "out", 4, size=(80, 96), seed=6, snr=math.inf)
+    abdomens = AbdomenPhantom(subjects=4, unlabelled_subjects=0, size=(80, 96), seed=6, snr=math.inf)
+    dataset = open_dataset(ReaderSettings(root=str(tmp_path / "out"), modality="ct"))
+    for entry, generated in zip(dataset.entries, abdomens.entries, strict=True):
+        scan, truth = dataset.read(entry), abdomens.truth(generated)
+        assert scan.label is not None and set(truth.label_hu) == set(abdomens.labels.values())
+        for name, label in dataset.labels.items():
+            mask, tissue = scan.label == label, AbdomenTissue[name.upper()]
+            assert area_mm2(mask, scan.spacing_mm, 2) == pytest.approx(truth.area_mm2[tissue], rel=1e-5)
+            assert mean_hu(mask, scan.image[..., 0]) == pytest.approx(truth.label_hu[tissue], abs=0.3)  # whole HU
 
 
 def test_they_lie_as_real_ct_does(folder: Path, real_data: Path) -> None:

@@ -31,7 +31,7 @@ TISSUES: Mapping[Tissue, tuple[float, float, float, float, float]] = {
     Tissue.MUSCLE: (30.0, 65.0, 30.0, 65.0, 7.0),
     Tissue.SUBCUTANEOUS_FAT: (-115.0, -85.0, -115.0, -85.0, 6.0),
     Tissue.VISCERAL_FAT: (-105.0, -80.0, -105.0, -80.0, 7.0),
-    Tissue.INTRAMUSCULAR_FAT: (-90.0, -50.0, -90.0, -50.0, 7.0),
+    Tissue.INTRAMUSCULAR_FAT: (-95.0, -70.0, -95.0, -70.0, 7.0),
     Tissue.SKIN: (10.0, 50.0, 10.0, 50.0, 0.0),
     Tissue.FASCIA: (0.0, 40.0, 0.0, 40.0, 0.0),
     Tissue.CORTICAL_BONE: (500.0, 900.0, 500.0, 900.0, 60.0),
@@ -57,8 +57,10 @@ class AbdomenTruth:
 
     tissue: uint8 `AbdomenTissue` index at the pixel's centre; hu: float32 HU without shading and noise; pure: bool, the
     pixel holds one tissue only; shading_hu, noise_hu: float32, what is added to hu, and the standard deviation of the
-    noise. mean_hu: of each tissue as drawn, around which its texture varies; area_mm2: of each tissue that is there,
-    counted in pixels. spacing_mm along X, Y, Z; field_of_view_mm along X and Y.
+    noise. mean_hu: of each tissue as drawn, around which its texture varies; not what a mask measures, as borders mix
+    neighbours. label_hu: what a perfect mask of each of the four classes measures without noise, the mean of
+    hu + shading_hu over its pixels. area_mm2: of each tissue that is there, counted in pixels. spacing_mm along X, Y
+    and Z; field_of_view_mm along X and Y.
     """
 
     tissue: Array
@@ -67,6 +69,7 @@ class AbdomenTruth:
     shading_hu: Array
     noise_hu: Array
     mean_hu: Mapping[Tissue, float]
+    label_hu: Mapping[Tissue, float]
     area_mm2: Mapping[Tissue, float]
     spacing_mm: tuple[float, float, float]
     field_of_view_mm: tuple[float, float]
@@ -112,7 +115,7 @@ class AbdomenPhantom(GeneratedDataset):
 
     def settings(self) -> Mapping[str, Any]:
         """Everything that a generated slice depends on."""
-        return {"reader": "abdomen_phantom", "version": 1, "size": self._size, "seed": self._seed, "snr": self._snr}
+        return {"reader": "abdomen_phantom", "version": 2, "size": self._size, "seed": self._seed, "snr": self._snr}
 
     def stored_dtype(self, entry: ScanEntry) -> np.dtype:
         """Whole HU, as a scanner stores them."""
@@ -149,7 +152,7 @@ class AbdomenPhantom(GeneratedDataset):
         flat_x, flat_y, x, y = _coordinates(abdomen, x_mm, y_mm)
         x += 3.0 * wave_field(rng, points, (60.0, 160.0), 6)[..., 0]
         y += 3.0 * wave_field(rng, points, (60.0, 160.0), 6)[..., 0]
-        streaks = 1.9 * wave_field(rng, points, (7.0, 22.0), 20)[..., 0]
+        streaks = 1.9 * wave_field(rng, (x_mm, 0.6 * y_mm, points[2]), (16.0, 40.0), 20)[..., 0]
         texture = np.clip(1.6 * wave_field(rng, points, (3.0, 12.0), 16)[..., 0], -1.0, 1.0)
         painted = itertools.chain(table(abdomen, flat_x, flat_y), structures(abdomen, x, y, streaks))
         tissue, hu, pure = _paint(painted, means, pixel / abdomen.scale, texture)
@@ -158,14 +161,17 @@ class AbdomenPhantom(GeneratedDataset):
         inner = 1.0 - np.exp(-depth / (0.2 * width))
         shading = -cupping * width / AVERAGE_WIDTH_MM * inner - bands * _bands(abdomen, x, y)
         noise = CONTRAST_HU / self._snr * (width / AVERAGE_WIDTH_MM) ** 2 * (0.65 + 0.35 * inner)
+        shading = np.where(depth > 0.0, shading, 0.0).astype(np.float32)
         counts = np.bincount(tissue.ravel(), minlength=len(Tissue))
+        sums = np.bincount(tissue.ravel(), (hu + shading).ravel(), minlength=len(Tissue))
         return rng, AbdomenTruth(
             tissue[..., None],
             hu[..., None],
             pure[..., None],
-            np.where(depth > 0.0, shading, 0.0).astype(np.float32)[..., None],
+            shading[..., None],
             noise.astype(np.float32)[..., None],
             means,
+            {Tissue(label): float(sums[label] / counts[label]) for label in self.labels.values() if counts[label]},
             {tissue: float(counts[tissue] * pixel * pixel) for tissue in Tissue if counts[tissue]},
             (pixel, pixel, SLICE_MM),
             (pixel * columns, pixel * rows),
@@ -178,7 +184,7 @@ def _draw_hu(rng: np.random.Generator, abdomen: Abdomen) -> dict[Tissue, float]:
     for tissue, (low, high, low_venous, high_venous, _) in TISSUES.items():
         venous = abdomen.contrast
         means[tissue] = float(rng.uniform(low_venous, high_venous) if venous else rng.uniform(low, high))
-    means[Tissue.MUSCLE] = float(np.clip(62.0 - 30.0 * abdomen.infiltration + rng.uniform(-5.0, 5.0), 30.0, 65.0))
+    means[Tissue.MUSCLE] = float(np.clip(63.0 - 26.0 * abdomen.infiltration + rng.uniform(-5.0, 5.0), 30.0, 65.0))
     means[Tissue.VISCERAL_FAT] = float(np.clip(means[Tissue.SUBCUTANEOUS_FAT] + rng.uniform(2.0, 10.0), -105.0, -80.0))
     return means
 

@@ -100,7 +100,7 @@ def draw_abdomen(rng: np.random.Generator) -> Abdomen:
     infiltration = min(1.0, max(0.0, 0.65 * u(0.0, 1.0) ** 1.4 + 0.8 * (1.0 - muscle) + 0.15 * subcutaneous))
     fat = 8.0 + 44.0 * subcutaneous
     half_width, front = 119.0 + 26.0 * visceral + u(-5.0, 5.0), 58.0 + 62.0 * visceral + u(-6.0, 6.0)
-    lateral_wall = 19.0 * muscle * u(0.85, 1.15)
+    lateral_wall = 20.5 * muscle * u(0.85, 1.15)
     scale = u(0.9, 1.1)
     sides = (fat * u(0.55, 0.8) + 2.0, 9.0 + fat * u(0.5, 0.8))
     liver = (u(9.0, 24.0), u(24.0, 46.0), u(-8.0, 14.0))
@@ -120,7 +120,7 @@ def draw_abdomen(rng: np.random.Generator) -> Abdomen:
         muscle=muscle,
         infiltration=infiltration,
         lateral_wall=lateral_wall,
-        rectus=(12.0 * muscle * u(0.8, 1.2), u(25.0, 34.0)),
+        rectus=(13.0 * muscle * u(0.8, 1.2), u(25.0, 34.0)),
         diastasis=u(2.0, 5.0) + 6.0 * visceral * u(0.0, 1.0),
         asymmetry=u(-0.06, 0.06),
         lumbar=(u(22.5, 26.5), u(16.0, 19.0)),

@@ -16,7 +16,11 @@ from inpaint_ssl.data.phantom.shapes import Array, ellipse, smooth_max, smooth_m
 Structure = tuple[AbdomenTissue, Array]
 BACK = 76.0  # from the origin to the posterior end of the ring of flat muscles
 NEAR_MM = 20.0  # structures need no distance beyond; more than half of the largest pixel
-STREAK_MM = 3.0  # distance that one unit of the field of fat streaks stands for
+# Of fat in the muscles: it is made broad, so that the HU in its label are those of fat at pixels of 3 to 4 mm too.
+STREAK_MM = 14.0  # distance that one unit of the field of fat streaks stands for
+SEAM_MM = 2.0  # least half width of seams and planes
+RIM_MM = 2.0  # of muscle around it
+BONE_MM = 3.0  # away from bone, whose HU would outweigh it
 
 
 def _trunk(x: Array, y: Array, half_x: float, half_y: Array) -> Array:
@@ -47,8 +51,8 @@ def _wall(k: Abdomen, x: Array, y: Array) -> Array:
     return _trunk(x, y, k.half_width, np.where(y > 0.0, k.front, BACK).astype(np.float32))
 
 
-def _flat_muscles(k: Abdomen, side: Array, x: Array, y: Array, wall: Array) -> tuple[Array, Array]:
-    """Distances to the lateral flat muscles with the recti, and to the planes of fat between the former."""
+def _flat_muscles(k: Abdomen, side: Array, x: Array, y: Array, wall: Array, streaks: Array) -> tuple[Array, Array]:
+    """Distances to the lateral flat muscles with the recti, and to patches of fat between the former."""
     ax = np.abs(x)
     reach = smoothstep(0.36, 0.72, ax / k.half_width) * smoothstep(-74.0, -52.0, y)
     thickness = k.lateral_wall * side * reach
@@ -56,45 +60,53 @@ def _flat_muscles(k: Abdomen, side: Array, x: Array, y: Array, wall: Array) -> t
     v = 1.0 - ((ax - k.diastasis - k.rectus[1]) / k.rectus[1]) ** 2
     bulk = k.rectus[0] * side * np.sign(v) * np.sqrt(np.abs(v))
     rectus = np.where(y > 0.0, np.maximum(wall + 1.2, -wall - 1.2 - bulk), np.float32(99.0))
-    planes = np.minimum(np.abs(wall + 0.36 * thickness), np.abs(wall + 0.7 * thickness))
-    return np.minimum(lateral, rectus), np.maximum(planes, lateral + 2.0)
+    planes = np.abs(wall + 0.5 * thickness) - SEAM_MM
+    patches = STREAK_MM * (1.0 - 1.3 * k.infiltration - streaks)
+    return np.minimum(lateral, rectus), reduce(np.maximum, (planes, patches, lateral + RIM_MM))
 
 
 def _compartments(k: Abdomen, x: Array, y: Array, streaks: Array) -> tuple[Array, Array]:
-    """Distances to the fascia around erector spinae and multifidus, and to the seams of fat between them."""
+    """Distances to the fascia around erector spinae and multifidus, and to the fat between and before them.
+
+    Muscle that is lost is replaced by fat inside the fascia, in front of what is left.
+    """
     ax = np.abs(x)
     outline = smooth_min(
         _rotated(ax, y, (38.0, -82.0), (29.0, 19.0), 0.12), _rotated(ax, y, (17.0, -82.0), (15.0, 19.0), 0.0), 8.0
     )
     outline = np.maximum(outline, 2.5 - ax)
-    bent = ax + 3.0 * streaks - 0.004 * (y + 84.0) ** 2
+    bent = ax + 5.0 * streaks - 0.004 * (y + 84.0) ** 2
+    length = 0.3 + 0.7 * k.infiltration
     seams = np.minimum(
-        tube(bent, y, (17.0, -62.0), (25.0, -106.0), 0.0), tube(bent, y, (40.0, -64.0), (46.0, -100.0), 0.0) + 1.0
+        tube(bent, y, (25.0, -104.0), (25.0 - 6.0 * length, -100.0 + 36.0 * length), 0.0),
+        tube(bent, y, (46.0, -104.0), (46.0 - 5.0 * length, -98.0 + 29.0 * length), 0.0) + 0.3,
     )
+    seams -= SEAM_MM + 1.5 * k.infiltration + 0.8 * streaks
     # Beside the lamina, where multifidus gives way first.
-    deep = _rotated(ax, y, (10.0, -76.0), (9.0, 5.0), -0.6) + 4.0 - 4.0 * streaks
-    return outline, np.minimum(seams, deep)
+    deep = _rotated(ax, y, (12.0, -80.0), (9.0, 7.0), -0.6) + 4.0 - 6.0 * k.infiltration - 4.0 * streaks
+    lost = 14.0 * max(0.0, 1.0 - k.muscle) + 3.0 * k.infiltration
+    layer = np.maximum(outline + 0.8, -outline + 2.2 - (lost + 3.0) * smoothstep(-92.0, -70.0, y))
+    if lost < 2.0 * SEAM_MM:
+        layer = layer + NEAR_MM
+    return outline, np.minimum(np.maximum(np.minimum(seams, deep), outline + 0.8), layer)
 
 
 def muscles(k: Abdomen, x: Array, y: Array, wall: Array, streaks: Array) -> tuple[Array, Array, Array]:
-    """Distances to all muscles, to the fascia of the back and to the fat between and inside the muscles.
-
-    Muscle that is lost is replaced by fat inside the fascia.
-    """
+    """Distances to all muscles, to the fascia of the back and to the fat between and inside the muscles."""
     ax = np.abs(x)
     side = np.where(x < 0.0, 1.0 + k.asymmetry, 1.0 - k.asymmetry).astype(np.float32)
-    flat, planes = _flat_muscles(k, side, x, y, wall)
+    flat, planes = _flat_muscles(k, side, x, y, wall, streaks)
     back, seams = _compartments(k, x, y, streaks)
     bulk = math.sqrt(k.muscle)
     half = 17.0 * bulk * k.muscle
     psoas = _rotated(ax, y, (k.lumbar[0] + half - 2.5, -37.0), (half, 1.25 * half), 0.35)
     quadratus = _rotated(ax, y, (62.0, -58.0), (21.0 * bulk, 10.0 * k.muscle), 0.45)
-    shrunk = back + 0.8 + 7.0 * max(0.0, 1.0 - k.muscle) + 1.5 * k.infiltration
-    grown = reduce(np.minimum, (psoas, quadratus, shrunk)) + 12.0 * (1.0 - side)
-    between = np.minimum(
-        planes + 0.9 - 2.1 * k.infiltration - 0.6 * streaks, seams - 0.7 - 2.2 * k.infiltration - 0.8 * streaks
-    )
-    return np.minimum(flat, grown), back, between
+    grown = np.minimum(np.minimum(psoas, quadratus) + 12.0 * (1.0 - side), back + 0.8)
+    muscle = np.minimum(flat, grown)
+    posterior = 0.5 + 0.5 * smoothstep(-52.0, -74.0, y)
+    threshold = 1.0 - (0.1 + 0.7 * k.infiltration) * posterior
+    inside = np.maximum(STREAK_MM * (threshold - streaks), muscle + RIM_MM)
+    return muscle, back, reduce(np.minimum, (planes, seams, inside))
 
 
 def _bone(k: Abdomen, x: Array, y: Array) -> tuple[Array, Array]:
@@ -183,16 +195,14 @@ def structures(k: Abdomen, x: Array, y: Array, streaks: Array) -> Iterator[Struc
     kidneys, sinus = _kidneys(k, x, y)
     yield t.KIDNEY, np.maximum(kidneys, inside)
     yield t.VISCERAL_FAT, np.maximum(sinus, kidneys + 1.0)
-    muscle, back, between = muscles(k, x, y, wall, streaks)
+    muscle, back, fat = muscles(k, x, y, wall, streaks)
+    bone, canal = _bone(k, x, y)
+    # Between the muscles of the back and those in front of them lie small muscles, and fat that is not in the cavity.
+    gap = np.maximum(np.maximum(y + 55.0 - 3.0 * streaks, np.abs(x) - 58.0), wall + 2.2)
     yield t.FASCIA, back
-    yield t.INTRAMUSCULAR_FAT, back + 0.8
-    # Between the muscles of the back and those in front of them lies fat that is not in the cavity.
-    yield t.INTRAMUSCULAR_FAT, np.maximum(np.maximum(y + 57.0 - 3.0 * streaks, np.abs(x) - 58.0), wall + 2.2)
-    yield t.MUSCLE, muscle
-    posterior = 0.5 + 0.5 * smoothstep(-52.0, -74.0, y)
-    threshold = 1.0 - (0.12 + 0.78 * k.infiltration) * posterior
-    fat = np.minimum(between, STREAK_MM * (threshold - streaks))
-    yield t.INTRAMUSCULAR_FAT, np.maximum(fat, muscle + 0.8)
+    yield t.MUSCLE, np.minimum(muscle, gap)
+    fat = np.minimum(fat, np.maximum(gap, 0.8 - muscle))
+    yield t.INTRAMUSCULAR_FAT, np.maximum(fat, BONE_MM - bone)
     inside = np.maximum(inside, 0.5 - muscle)
     half_x, half_y, centre = k.liver
     tip = ellipse(x - (k.inner_half_width - half_x + 4.0), y - centre, half_x + 6.0, half_y)
@@ -206,7 +216,6 @@ def structures(k: Abdomen, x: Array, y: Array, streaks: Array) -> Iterator[Struc
     yield t.BLOOD, np.minimum(np.hypot(x - ax, y - ay) - radius, ellipse(x - cx, y - cy, half_x, half_y))
     if k.calcification[1] > 0.0:
         yield t.CALCIFICATION, _calcified(k, x, y)
-    bone, canal = _bone(k, x, y)
     yield t.EPIDURAL_FAT, ellipse(x, y + 56.0, 17.0, 14.0)
     yield t.CORTICAL_BONE, bone
     yield t.TRABECULAR_BONE, bone + 1.8

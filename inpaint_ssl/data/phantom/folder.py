@@ -10,7 +10,7 @@ from pathlib import Path
 from inpaint_ssl.errors import InputError
 
 
-def check_new(root: Path) -> None:
+def _check_new(root: Path) -> None:
     """Raise InputError when `root` is neither new nor an empty folder."""
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise InputError(f"{root} exists already and is not empty; choose another folder, or remove it")
@@ -22,7 +22,7 @@ def new_folder(root: Path) -> Iterator[Path]:
 
     Raises InputError when `root` is neither new nor an empty folder.
     """
-    check_new(root)
+    _check_new(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
     try:

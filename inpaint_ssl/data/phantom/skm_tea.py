@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from inpaint_ssl.data.phantom.anatomy import Tissue
-from inpaint_ssl.data.phantom.folder import check_new, new_folder
+from inpaint_ssl.data.phantom.folder import new_folder
 from inpaint_ssl.data.phantom.knee import SEQUENCE, PhantomDataset, PhantomTruth
 from inpaint_ssl.data.scan import Scan
 from inpaint_ssl.errors import InputError
@@ -54,7 +54,6 @@ def write_skm_tea(
     root = Path(root)
     if subjects < len(PAPER_SCANS):
         raise InputError(f"phantom subjects {subjects}: expected at least 3, for training, validation and test")
-    check_new(root)
     phantom = PhantomDataset(
         subjects=subjects, unlabelled_subjects=unlabelled, size=size, slices=slices, seed=seed, snr=snr
     )
