@@ -16,10 +16,12 @@ from inpaint_ssl.statistics import (
     FROM_SCRATCH,
     PRETRAINED,
     Agreement,
+    Description,
     Flags,
     StudyStatistics,
     agreement,
     count_flags,
+    describe,
     summarise,
 )
 
@@ -122,7 +124,7 @@ class Study:
     overlays: tuple[Overlay, ...]
     agreements: tuple[Agreement, ...]
     flags: Flags
-    distances: tuple[StudyStatistics, ...]  # of each metric of SURFACE_DISTANCES with results
+    distances: tuple[Description, ...]  # of the metrics of SURFACE_DISTANCES
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -165,7 +167,7 @@ def read_study(workdir: Path) -> Study:
         overlays=_overlays([cell for cell in cells if cell["phase"] == "finetune"]),
         agreements=agreement(per_scan),
         flags=count_flags(per_scan),
-        distances=tuple(s for metric in SURFACE_DISTANCES if (s := summarise(per_scan, alpha, metric)).entries),
+        distances=tuple(d for metric in SURFACE_DISTANCES for d in describe(per_scan, metric)),
     )
 
 
@@ -253,7 +255,9 @@ def _restoration(rows: Iterable[Mapping[str, str]]) -> tuple[Restoration, ...]:
 
 def _overlays(cells: list[dict[str, Any]]) -> tuple[Overlay, ...]:
     """Best, median and worst test scan of the pretrained arm's first seed at the smallest label fraction."""
-    with_pictures = [cell for cell in cells if any((cell["folder"] / "examples").glob("*.npz"))]
+    # pictures of a cell that is only trained were measured under another convention than the rows
+    complete = [cell for cell in cells if cell.get("status", "complete") == "complete"]
+    with_pictures = [cell for cell in complete if any((cell["folder"] / "examples").glob("*.npz"))]
     if not with_pictures:
         return ()
     leading = [cell for cell in with_pictures if cell["arm"] == PRETRAINED] or with_pictures

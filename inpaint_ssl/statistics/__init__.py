@@ -5,21 +5,23 @@ from inpaint_ssl.statistics.agreement import (
     QUANTITIES,
     Agreement,
     BlandAltman,
-    FlagCount,
-    Flags,
     Pair,
+    PairedErrors,
     PercentError,
     agreement,
-    count_flags,
+    paired_errors,
 )
+from inpaint_ssl.statistics.flags import FlagCount, Flags, count_flags
 from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED
 from inpaint_ssl.statistics.study import (
     AVERAGE,
     ArmSummary,
     Comparison,
+    Description,
     Entry,
     RunMean,
     StudyStatistics,
+    describe,
     summarise,
 )
 from inpaint_ssl.statistics.wilcoxon import WilcoxonResult, minimum_n, wilcoxon_greater
@@ -34,17 +36,21 @@ __all__ = [
     "ArmSummary",
     "BlandAltman",
     "Comparison",
+    "Description",
     "Entry",
     "FlagCount",
     "Flags",
     "Pair",
+    "PairedErrors",
     "PercentError",
     "RunMean",
     "StudyStatistics",
     "WilcoxonResult",
     "agreement",
     "count_flags",
+    "describe",
     "minimum_n",
+    "paired_errors",
     "summarise",
     "wilcoxon_greater",
 ]

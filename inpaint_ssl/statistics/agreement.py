@@ -2,7 +2,8 @@
 
 From the rows of per_scan.csv. A pair is the quantity of one test scan by the network of one run (prediction) and by the
 true mask (truth). A pair without a percent error (nothing true or predicted to measure, or a truth of 0) is left out of
-every number and counted, so that all numbers of a class rest on the same pairs. A flag alone removes nothing.
+every number of its arm and counted; the other arm keeps its own pair, so that the arms may rest on different scans.
+What compares them takes `paired_errors`. A flag alone removes nothing.
 """
 
 import math
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.statistics.rows import Case, by_subject
+from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED, Case, Key, by_subject, key_and_case
 
 QUANTITIES: Mapping[str, str] = {"volume_mm3": "mm3", "area_mm2": "mm2", "mean_hu": "hu", "mean_t2_ms": "ms"}
 NEAR_ZERO_HU = 20.0  # a coefficient of variation divides by HU, whose zero is water: closer to it it says little
@@ -74,52 +75,42 @@ class Agreement:
     rms_cv_percent: float
     rmse_cv_percent: float
     n_runs: int
-    n_excluded: int  # pairs without a percent error, over scans and runs
-    n_near_zero: int  # mean_hu: pairs whose mean is within NEAR_ZERO_HU of 0, so that the CVs say little
-    pairs: tuple[Pair, ...]
-
-
-@dataclass(frozen=True)
-class FlagCount:
-    """One kind of flag on the rows of one metric, class, arm and label fraction."""
-
-    metric: str
-    label_fraction: float
-    class_name: str
-    arm: str
-    flag: str
-    scans: tuple[str, ...]  # flagged in at least one run
-    n_scans: int  # evaluated
-    n_values: int  # flagged rows, over scans and runs
-    n_defined: int  # of these, rows with a value
-
-
-@dataclass(frozen=True)
-class Flags:
-    """All flags of the test scans, and how many test scans there are."""
-
-    counts: tuple[FlagCount, ...]
-    n_scans: int
+    n_near_zero: int  # mean_hu: pairs with a truth or mean within NEAR_ZERO_HU of 0: errors and CVs say little
+    pairs: tuple[Pair, ...]  # that all numbers rest on, one per scan and run
+    excluded: tuple[Case, ...]  # scans and runs without a percent error
 
     @property
-    def scans(self) -> tuple[str, ...]:
-        """Scans with any flag."""
-        return tuple(sorted({scan for count in self.counts for scan in count.scans}))
+    def n_excluded(self) -> int:
+        """Pairs without a percent error, over scans and runs."""
+        return len(self.excluded)
+
+    @property
+    def n_evaluated(self) -> int:
+        """Scans times runs, with and without a percent error."""
+        return len(self.pairs) + len(self.excluded)
+
+    @property
+    def n_scans_excluded(self) -> int:
+        """Scans without a percent error in at least one run."""
+        return len({case[1:] for case in self.excluded})
+
+    @property
+    def n_scans_evaluated(self) -> int:
+        """Scans, with and without a percent error."""
+        return len({case[1:] for case in (*map(_case, self.pairs), *self.excluded)})
 
 
-_Key = tuple[str, float, str, str]  # metric, label fraction, class, arm
+@dataclass(frozen=True)
+class PairedErrors:
+    """Percent errors of both arms over the scans and runs that have one in both; see `paired_errors`."""
+
+    from_scratch: PercentError
+    pretrained: PercentError
+    n_pairs: int
 
 
-def _key_and_case(row: Mapping[str, str]) -> tuple[_Key, Case]:
-    try:
-        run = int(row["subset_draw"]), int(row["seed"])
-        return (row["metric"], float(row["label_fraction"]), row["class"], row["arm"]), (
-            run,
-            row["subject"],
-            row["scan"],
-        )
-    except ValueError as error:
-        raise InputError(f"per_scan.csv: {error} in the row {dict(row)}; evaluate the study again") from None
+def _case(pair: Pair) -> Case:
+    return pair.run, pair.subject, pair.scan
 
 
 def _pair(row: Mapping[str, str], case: Case) -> Pair:
@@ -136,12 +127,12 @@ def _pair(row: Mapping[str, str], case: Case) -> Pair:
     return Pair(*case, *numbers)
 
 
-def _collect(rows: Iterable[Mapping[str, str]]) -> dict[_Key, dict[Case, Pair]]:
-    table: dict[_Key, dict[Case, Pair]] = {}
+def _collect(rows: Iterable[Mapping[str, str]]) -> dict[Key, dict[Case, Pair]]:
+    table: dict[Key, dict[Case, Pair]] = {}
     for row in rows:
         if row["split"] != "test" or row["metric"] not in QUANTITIES:
             continue
-        key, case = _key_and_case(row)
+        key, case = key_and_case(row)
         if case in table.setdefault(key, {}):
             raise InputError(
                 f"per_scan.csv: {key[0]} of class {key[2]!r} of scan {case[2]!r} ({key[3]}, label fraction {key[1]:g}, "
@@ -179,7 +170,7 @@ def _bland_altman(runs: Sequence[Sequence[Pair]], difference: Callable[[Pair], f
 
 
 def _pair_cv(pair: Pair) -> float:
-    """Sample standard deviation of two values over their absolute mean: |d| / sqrt(2) / |mean|, a ratio."""
+    """Sample standard deviation (n - 1) of two values over their absolute mean: |d| / sqrt(2) / |mean|, a ratio."""
     mean = abs(pair.prediction + pair.truth) / 2
     return abs(pair.prediction - pair.truth) / math.sqrt(2) / mean if mean else math.inf
 
@@ -192,10 +183,11 @@ def _rmse_cv(run: Sequence[Pair]) -> float:
 
 
 def _near_zero(pair: Pair) -> bool:
-    return abs(pair.prediction + pair.truth) / 2 < NEAR_ZERO_HU
+    """A percent error divides by the truth, a coefficient of variation by the mean."""
+    return min(abs(pair.truth), abs(pair.prediction + pair.truth) / 2) < NEAR_ZERO_HU
 
 
-def _agreement(key: _Key, cases: Mapping[Case, Pair]) -> Agreement:
+def _agreement(key: Key, cases: Mapping[Case, Pair]) -> Agreement:
     metric, fraction, name, arm = key
     pairs = tuple(pair for _, pair in sorted(cases.items()) if math.isfinite(pair.percent_error))
     runs = [[pair for pair in pairs if pair.run == run] for run in sorted({pair.run for pair in pairs})]
@@ -210,9 +202,9 @@ def _agreement(key: _Key, cases: Mapping[Case, Pair]) -> Agreement:
         rms_cv_percent=100 * _root_mean_square(_root_mean_square(map(_pair_cv, run)) for run in runs),
         rmse_cv_percent=100 * _root_mean_square(map(_rmse_cv, runs)),
         n_runs=len(runs),
-        n_excluded=len(cases) - len(pairs),
         n_near_zero=sum(map(_near_zero, pairs)) if QUANTITIES[metric] == "hu" else 0,
         pairs=pairs,
+        excluded=tuple(case for case, pair in sorted(cases.items()) if not math.isfinite(pair.percent_error)),
     )
 
 
@@ -223,10 +215,12 @@ def agreement(rows: Iterable[Mapping[str, str]]) -> tuple[Agreement, ...]:
     - Bland-Altman (Bland and Altman 1986): bias and 95 % limits, bias +- 1.96 sd, in the quantity's unit and in percent
       of the truth. The unit of analysis is the scan of one run; scans of one subject count as independent.
     - RMS-CV (Gluer et al. 1995, Osteoporosis International 5, 262-270): root mean square over scans of the coefficient
-      of variation of the two values. RMSE-CV: root mean squared error over the mean of the truth. Both in percent and
-      with absolute means, as HU may be negative; `n_near_zero` counts pairs for which they say little.
-    With several runs, Bland-Altman and CVs are taken for each run and then averaged: the bias as a mean, the others as
-    a root mean square.
+      of variation of the two values, with their sample standard deviation, |d| / sqrt(2). The metric cv of per_scan.csv
+      (metrics.cv) takes the population's, |d| / 2, and is sqrt(2) times smaller. RMSE-CV: root mean squared error over
+      the mean of the truth. Both in percent and with absolute means, as HU may be negative; `n_near_zero` counts pairs
+      for which they say little.
+    With several runs, Bland-Altman and CVs are taken for each run and then combined: the bias as a mean, the others as
+    a root mean square. Each arm has its own pairs; `paired_errors` takes those that both have.
 
     `rows` are strings; other splits and metrics are skipped, so a study without clinical metrics gives (). Metrics come
     in the order of QUANTITIES, then label fractions rise, classes and arms as they first appear. Raises InputError for
@@ -238,21 +232,17 @@ def agreement(rows: Iterable[Mapping[str, str]]) -> tuple[Agreement, ...]:
     return tuple(_agreement(key, table[key]) for key in keys)
 
 
-def count_flags(rows: Iterable[Mapping[str, str]]) -> Flags:
-    """Count the flags of the test scans' rows, of every metric in the file; a row may carry several, joined by ";"."""
-    evaluated: dict[_Key, set[str]] = {}
-    flagged: dict[tuple[_Key, str], list[tuple[str, bool]]] = {}
-    for row in rows:
-        if row["split"] != "test":
-            continue
-        key, case = _key_and_case(row)
-        evaluated.setdefault(key, set()).add(case[2])
-        for flag in filter(None, (row["flag"] or "").split(";")):
-            has_value = (row["value"] or "nan").strip().lower() not in ("nan", "-nan")
-            flagged.setdefault((key, flag), []).append((case[2], has_value))
-    counts = []
-    for (key, flag), found in flagged.items():
-        scans = tuple(sorted({scan for scan, _ in found}))
-        defined = sum(has_value for _, has_value in found)
-        counts.append(FlagCount(*key, flag, scans, len(evaluated[key]), len(found), defined))
-    return Flags(tuple(counts), len(set().union(*evaluated.values())))
+def paired_errors(from_scratch: Agreement, pretrained: Agreement) -> PairedErrors:
+    """Absolute percent errors of two arms over the same scans and runs: those that have a percent error in both.
+
+    Otherwise an arm that predicts nothing of a hard scan, where HU and T2 are then undefined, would be compared on the
+    easy ones. InputError unless these are the two arms of one metric, class and label fraction.
+    """
+    arms = (from_scratch, pretrained)
+    what = {(a.metric, a.label_fraction, a.class_name) for a in arms}
+    if len(what) > 1 or [a.arm for a in arms] != [FROM_SCRATCH, PRETRAINED]:
+        got = " and ".join(f"{a.metric} of {a.class_name!r} ({a.arm}, {a.label_fraction:g})" for a in arms)
+        raise InputError(f"got {got}; expected {FROM_SCRATCH} and {PRETRAINED} of one metric, class and label fraction")
+    both = {_case(pair) for pair in from_scratch.pairs} & {_case(pair) for pair in pretrained.pairs}
+    first, second = (_percent_error([pair for pair in a.pairs if _case(pair) in both]) for a in arms)
+    return PairedErrors(first, second, len(both))

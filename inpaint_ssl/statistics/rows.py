@@ -1,11 +1,23 @@
-"""What all statistics share of the rows of per_scan.csv: the arms, and how runs and scans become subjects."""
+"""What all statistics share of the rows of per_scan.csv: the arms, keys, and how runs and scans become subjects."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
+from inpaint_ssl.errors import InputError
+
 FROM_SCRATCH, PRETRAINED = "from_scratch", "pretrained"
 Case = tuple[tuple[int, int], str, str]  # (subset_draw, seed), subject, scan
+Key = tuple[str, float, str, str]  # metric, label fraction, class, arm
+
+
+def key_and_case(row: Mapping[str, str]) -> tuple[Key, Case]:
+    """What a row belongs to, and its run and scan. InputError for a row whose numbers are none."""
+    try:
+        key = (row["metric"], float(row["label_fraction"]), row["class"], row["arm"])
+        return key, ((int(row["subset_draw"]), int(row["seed"])), row["subject"], row["scan"])
+    except ValueError as error:
+        raise InputError(f"per_scan.csv: {error} in the row {dict(row)}; evaluate the study again") from None
 
 
 def by_subject(values: Mapping[Case, float]) -> dict[str, float]:

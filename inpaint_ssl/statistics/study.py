@@ -63,6 +63,17 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Description:
+    """One metric of one class, arm and label fraction; see `describe`."""
+
+    metric: str
+    label_fraction: float
+    class_name: str
+    arm: str
+    summary: ArmSummary
+
+
+@dataclass(frozen=True)
 class StudyStatistics:
     """Entries by rising label fraction, the class average first, then the classes as they first appear in the rows."""
 
@@ -170,6 +181,25 @@ def _warnings(fraction: float, comparison: Comparison | None, arms: Mapping[str,
             f"at least {minimum_n(alpha)} are needed"
         )
     return warnings
+
+
+def describe(rows: Iterable[Mapping[str, str]], metric: str) -> tuple[Description, ...]:
+    """Each arm's mean of a metric for every label fraction and class, without a comparison: for a metric of which less
+    is better the tests of `summarise` would ask the wrong question.
+
+    Each arm over the scans that it has a value of. Label fractions rise, classes and arms are in order of appearance.
+    `rows` and errors as in `summarise`.
+    """
+    table = _collect(rows, metric)
+    classes = dict.fromkeys(c for values in table.values() for case in values.values() for c in case)
+    arms = dict.fromkeys(arm for _, arm in table)
+    return tuple(
+        Description(metric, fraction, name, arm, summary)
+        for fraction in sorted({fraction for fraction, _ in table})
+        for name in classes
+        for arm in arms
+        if (summary := _arm(table.get((fraction, arm), {}), name)) is not None
+    )
 
 
 def summarise(rows: Iterable[Mapping[str, str]], alpha: float, metric: str = "dice") -> StudyStatistics:

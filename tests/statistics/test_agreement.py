@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from inpaint_ssl.statistics import Agreement, agreement, count_flags
+from inpaint_ssl import metrics
+from inpaint_ssl.statistics import QUANTITIES, Agreement, agreement, count_flags, paired_errors
 
 
 def row(scan: str, prediction: float, truth: float, **other: str) -> dict[str, str]:
@@ -89,6 +90,43 @@ def test_limits_are_those_of_one_network_and_not_of_an_average_of_networks() -> 
     assert found.error.median == pytest.approx(10)  # absolute errors are averaged, not the errors
 
 
+def test_the_cv_of_a_pair_is_that_of_its_sample_and_the_scores_that_of_its_population() -> None:
+    found = only([row("x", 30.0, 50.0)])
+    assert found.rms_cv_percent == pytest.approx(100 * stats.variation([30, 50], ddof=1))
+    mask = np.arange(80) < 30, np.arange(80) < 50
+    assert metrics.cv(*mask) == pytest.approx(stats.variation([30, 50], ddof=0))
+
+
+def test_quantities_are_those_of_the_metrics() -> None:
+    assert {name: q.unit for name, q in metrics.QUANTITIES.items()} == dict(QUANTITIES)
+    assert list(metrics.QUANTITIES) == list(QUANTITIES)
+
+
+def test_arms_are_compared_on_the_scans_and_runs_that_both_have() -> None:
+    nan, rng = math.nan, np.random.default_rng(2)
+    values = rng.uniform(60, 140, (2, 2, 7))  # arm, run, scan
+    values[0, 0, 2] = values[0, 1, 2] = values[1, 1, 4] = nan
+    rows = [
+        row(f"scan{i}", float(v), 100.0, arm=("from_scratch", "pretrained")[a], seed=str(r), subject=f"s{i // 2}")
+        for (a, r, i), v in np.ndenumerate(values)
+    ]
+    first, second = agreement(rows)
+    both = paired_errors(first, second)
+    errors = np.where(np.isnan(values).any(0), nan, np.abs(values - 100))
+    for arm, found in enumerate((both.from_scratch, both.pretrained)):
+        scans = [np.nanmean(errors[arm, :, i]) for i in range(7) if i != 2]  # runs of a scan, 4 with one of them
+        subjects = [np.mean(scans[:2]), scans[2], np.mean(scans[3:5]), scans[5]]
+        assert (found.median, found.lower_quartile) == pytest.approx((np.median(subjects), np.quantile(subjects, 0.25)))
+        assert (found.n_subjects, found.n_scans) == (4, 6)
+    assert both.n_pairs == 11 and first.error.n_scans == 6 and second.error.n_scans == 7
+    counts = [(a.n_excluded, a.n_evaluated, a.n_scans_excluded, a.n_scans_evaluated) for a in (first, second)]
+    assert counts == [(2, 14, 1, 7), (1, 14, 1, 7)]
+    with pytest.raises(ValueError, match="expected from_scratch and pretrained of one metric"):
+        paired_errors(second, first)
+    with pytest.raises(ValueError, match="got volume_mm3 of 'A'"):
+        paired_errors(first, only([row("x", 1.0, 2.0, metric="area_mm2")]))
+
+
 def test_undefined_pairs_are_left_out_of_every_number_and_counted() -> None:
     nan = math.nan
     rows = [row("x", 0.0, 100.0, flag="empty_prediction"), row("y", 50.0, 0.0, flag="empty_truth")]
@@ -121,6 +159,9 @@ def test_hu_may_be_negative_and_values_near_water_are_counted() -> None:
     assert (found.rmse_cv_percent, found.n_near_zero) == (pytest.approx(10), 0)
     near = only([row("x", 25.0, 14.0, **hu), row("y", -5.0, 5.0, **hu), row("z", 40.0, 50.0, **hu)])
     assert near.n_near_zero == 2 and near.rms_cv_percent == math.inf
+    assert only([row("x", 60.0, 2.0, **hu)]).n_near_zero == 1  # the percent error divides by the truth
+    assert only([row("x", -58.0, 30.0, **hu), row("y", 30.0, -20.0, **hu)]).n_near_zero == 2  # the CV by the mean
+    assert only([row("x", -60.0, -20.0, **hu)]).n_near_zero == 0
     assert only([row("x", 1.0, 2.0, metric="mean_t2_ms")]).n_near_zero == 0
 
 
@@ -160,5 +201,6 @@ def test_flags_are_counted_by_kind_with_and_without_a_value() -> None:
         ("dice", "empty_truth"): (("z",), 1, 1, 1),
     }
     assert flags.scans == ("x", "y", "z") and flags.n_scans == 4
+    assert flags.n_evaluated == {("A", "pretrained"): 3, ("A", "from_scratch"): 1}
     empty = count_flags([])
     assert (empty.counts, empty.n_scans, empty.scans) == ((), 0, ())

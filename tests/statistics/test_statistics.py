@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from inpaint_ssl.statistics import AVERAGE, minimum_n, summarise, wilcoxon_greater
+from inpaint_ssl.statistics import AVERAGE, describe, minimum_n, summarise, wilcoxon_greater
 
 
 def _enumerated(d: np.ndarray) -> float:
@@ -206,6 +206,19 @@ def test_too_few_subjects_are_warned_about(subjects: int, warned: bool) -> None:
     entry = result.entry(0.05)
     assert entry is not None and entry.comparison is not None
     assert (entry.comparison.wilcoxon.p_value < 0.05) != warned
+
+
+def test_a_description_has_the_numbers_of_each_arm_and_no_comparison() -> None:
+    mm = {"metric": "assd_mm"}
+    rows = [row("pretrained", f"s{i}", "A", v, **mm) for i, v in enumerate([0.4, 0.6, 1.1])]
+    rows += [row("from_scratch", f"s{i}", "A", v, **mm) for i, v in enumerate([0.7, 0.9, "nan"])]
+    rows += [row("pretrained", "s0", "A", 0.9), row("pretrained", "s0", "B", 2.0, **mm)]
+    found = {(d.class_name, d.arm): d for d in describe(rows, "assd_mm")}
+    assert set(found) == {("A", "pretrained"), ("A", "from_scratch"), ("B", "pretrained")}
+    first, second = found["A", "pretrained"].summary, found["A", "from_scratch"].summary
+    assert (first.mean, first.sd, first.n_scans) == pytest.approx((0.7, np.std([0.4, 0.6, 1.1], ddof=1), 3))
+    assert (second.mean, second.n_scans, second.n_excluded) == pytest.approx((0.8, 2, 1))
+    assert not hasattr(found["A", "pretrained"], "comparison") and describe(rows, "hd95_mm") == ()
 
 
 def test_missing_parts_leave_no_comparison() -> None:

@@ -2,28 +2,31 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from inpaint_ssl.metrics import QUANTITIES
-from inpaint_ssl.report.clinical.text import limits_text, signed_amount
+from inpaint_ssl.report.clinical.shown import shown_metrics
+from inpaint_ssl.report.clinical.text import limits_text, pairs_text, signed_amount
 from inpaint_ssl.report.drawing import ARM_COLOURS, ARM_MARKERS, INK, MUTED, Drawing
 from inpaint_ssl.report.load import Study
-from inpaint_ssl.report.panels import Sheet, Spaces, empty, sheet, shortened
+from inpaint_ssl.report.panels import SMALL, Sheet, Spaces, empty, sheet, shortened
 from inpaint_ssl.report.text import ARM_NAMES, percent
 from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED, Agreement
 
 _ARMS = (FROM_SCRATCH, PRETRAINED)
+_WIDTH, _COLUMN_GAP = 2.3, 0.2  # inches of a panel and between those of a pair
 _Column = tuple[float, str]  # label fraction, arm
 
 
 def bland_altman_plots(study: Study) -> list[Drawing]:
     """One drawing per clinical metric, at the smallest and at the largest label fraction."""
-    return [_drawing(study, metric) for metric in study.clinical_metrics]
+    return [_drawing(study, metric) for metric in shown_metrics(study)]
 
 
 def _drawing(study: Study, metric: str) -> Drawing:
@@ -32,7 +35,7 @@ def _drawing(study: Study, metric: str) -> Drawing:
     arms = [arm for arm in _ARMS if any(a.arm == arm for a in study.agreements)]
     columns = [(fraction, arm) for fraction in shown for arm in arms]
     s = Spaces(
-        *(2.3, 1.5), left=0.95, right=0.12, top=1.2, bottom=0.58, column_gap=0.2, row_gap=1.18,
+        *(_WIDTH, 1.5), left=0.95, right=0.12, top=1.2, bottom=0.58, column_gap=_COLUMN_GAP, row_gap=1.18,
         group=len(arms), group_gap=0.62,
     )  # fmt: skip
     made = sheet(len(study.class_names), len(columns), s)
@@ -57,13 +60,15 @@ def _values(metric: str, column: _Column, a: Agreement) -> str:
 
 def _caption(study: Study, title: str, fractions: Sequence[float]) -> str:
     runs = max((a.n_runs for a in study.agreements), default=1)
-    points = f"each point is one test scan by one of {runs} runs" if runs > 1 else "each point is one test scan"
+    pair = f"test scan by one of {runs} runs" if runs > 1 else "test scan"
     where = " and ".join(percent(fraction) for fraction in fractions)
     caption = (
-        f"Prediction − truth of {title} against their mean with {where} of the labels; {points}. Solid: bias; dashed: "
-        "95 % limits of agreement (bias ± 1.96 standard deviations); grey: no difference. Both arms have the same axes."
+        f"Prediction − truth of {title} against their mean with {where} of the labels; each point is one pair: a "
+        f"{pair}. Solid: bias; dashed: 95 % limits of agreement (bias ± 1.96 standard deviations); grey: no "
+        "difference. Every class and label fraction has its own scale, which both arms share."
     )
-    return f"{caption} Bias and deviation are those of single runs, averaged." if runs > 1 else caption
+    combined = " Bias and standard deviation are those of single runs: bias averaged, deviation the root mean square."
+    return caption + combined if runs > 1 else caption
 
 
 def _heading(made: Sheet, row: int, name: str) -> None:
@@ -93,8 +98,9 @@ def _pair(made: Sheet, row: int, first: int, entries: Sequence[Agreement | None]
 
 
 def _n(a: Agreement) -> str:
-    scans = f"n = {a.error.n_scans}" + (f" × {a.n_runs} runs" if a.n_runs > 1 else "")
-    return scans + (f", {a.n_excluded} undefined" if a.n_excluded else "")
+    if a.n_runs > 1:
+        return f"n = {pairs_text(a)}, {a.n_runs} runs"
+    return f"n = {pairs_text(a)}" if a.n_excluded else f"n = {a.error.n_scans}"
 
 
 def _limits(entries: Sequence[Agreement]) -> tuple[float, float, float, float]:
@@ -110,13 +116,34 @@ def _limits(entries: Sequence[Agreement]) -> tuple[float, float, float, float]:
 
 
 def _ticks(axes: Axes) -> None:
-    large = max(map(abs, axes.get_xlim())) >= 1e4  # labels that long leave no room for more
-    axes.xaxis.set_major_locator(MaxNLocator(2 if large else 4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(FixedLocator(_places(*axes.get_xlim())))
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}".replace("-", "\N{MINUS SIGN}")))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _label(x)))
     axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda y, _: f"{y:+,.6g}".replace("-", "\N{MINUS SIGN}") if y else "0")
+        FuncFormatter(lambda y, _: f"{y:+,.10g}".replace("-", "\N{MINUS SIGN}") if y else "0")
     )
+
+
+def _label(x: float) -> str:
+    return f"{x:,.10g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _places(low: float, high: float) -> list[float]:
+    """Ticks of a horizontal axis whose labels keep clear of each other and of the neighbouring panel's."""
+    inches = _WIDTH / (high - low)
+    edge = _COLUMN_GAP / 2 - 0.03  # how far a label may reach beyond the panel
+    clear: list[list[float]] = [[]]
+    for most in (4, 3, 2, 1):
+        for steps in ([1, 2, 5, 10], [1, 2.5, 4, 5, 10]):
+            widths = {
+                float(x): 0.64 * SMALL / 72 * len(_label(x))  # a digit is as wide as 0.64 of its height
+                for x in MaxNLocator(most, steps=steps).tick_values(low, high)
+            }
+            ticks = [x for x, w in widths.items() if min(x - low, high - x) * inches + edge >= w / 2]
+            room = [(b - a) * inches - (widths[a] + widths[b]) / 2 for a, b in pairwise(ticks)]
+            if min(room, default=1.0) >= 0.06:
+                clear.append(ticks)
+    return max(clear, key=len)
 
 
 def _panel(axes: Axes, a: Agreement) -> None:

@@ -1,7 +1,7 @@
 """Percent errors of clinical metrics: a panel per class, a pair of bars per label fraction (paper, figure 6)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from inpaint_ssl.metrics import QUANTITIES
-from inpaint_ssl.report.clinical.text import counts_text, error_text
+from inpaint_ssl.report.clinical.shown import like_the_paper, shown_metrics
+from inpaint_ssl.report.clinical.text import bars_note, error_text
 from inpaint_ssl.report.drawing import ARM_COLOURS, INK, MUTED, PAPER, Drawing
 from inpaint_ssl.report.load import Study
 from inpaint_ssl.report.panels import SMALL, Sheet, Spaces, empty, heading, sheet
@@ -22,54 +23,94 @@ from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED, Agreement, PercentE
 _ARMS = (FROM_SCRATCH, PRETRAINED)
 _WIDTH = 11.9  # inches that a row of panels may take
 _GROUP, _BAR = 0.46, 0.38  # inches of a label fraction; share of it that one bar takes
-_DWARFING, _KEPT = 4.0, 3.0  # a bar above so many medians of all bars is clipped at so many
+_DWARFING, _KEPT = 6.0, 3.0  # a bar above so many medians of all bars may be cut; the axis keeps so many
+_GAP = 2.0  # times the largest bar that is kept, or the axis, is what a bar exceeds to be cut
+_COUNTS = 0.16  # inches for a line of n below the bars
 
 
 def percent_errors(study: Study) -> list[Drawing]:
     """Figure 6 of each clinical metric: median absolute percent error over test subjects, with quartiles."""
-    return [_drawing(study, metric) for metric in study.clinical_metrics]
+    return [_drawing(study, metric) for metric in shown_metrics(study)]
 
 
 def clipped_at(errors: Sequence[PercentError]) -> float:
     """Top of an axis for these bars and whiskers; a bar that would dwarf the others goes beyond it.
 
-    A bar does when it is more than four times the median of all bars; the axis then ends above the largest of the
-    others, at three medians or more. Whiskers lengthen the axis to twice its bars at most.
+    A bar does when it is more than six times the median of all bars and more than twice as high as any lower bar and
+    as three medians. Whiskers of the bars that stay lengthen the axis, to twice its bars at most.
     """
-    heights = [error.median for error in errors if math.isfinite(error.median)]
-    if not heights or max(heights) <= 0:
+    heights = sorted(error.median for error in errors if math.isfinite(error.median) and error.median > 0)
+    if not heights:
         return 1.0
-    middle = float(np.median([height for height in heights if height > 0]))
-    kept = [height for height in heights if height <= _DWARFING * middle]
-    bars = max(kept) if len(kept) == len(heights) else max(*kept, _KEPT * middle)
+    middle = float(np.median(heights))
+    bars = 0.0
+    for height in heights:
+        if height > max(_DWARFING * middle, _GAP * max(bars, _KEPT * middle)):
+            bars = max(bars, _KEPT * middle)
+            break
+        bars = height
     whiskers = [error.upper_quartile for error in errors if error.median <= bars]
     return 1.06 * min(max([bars, *whiskers]), 2 * bars)
 
 
 def _drawing(study: Study, metric: str) -> Drawing:
     names, fractions = study.class_names, study.statistics.label_fractions
-    width = max(1.75, _GROUP * len(fractions) + 0.2)
-    s = Spaces(width, 1.75, left=0.84, right=0.12, top=0.8, bottom=0.58, column_gap=0.3, row_gap=0.98)
-    columns = max(1, min(len(names), int((_WIDTH - s.left - s.right + s.column_gap) / (width + s.column_gap))))
-    rows = math.ceil(len(names) / columns)
-    made = sheet(rows, math.ceil(len(names) / rows), s)
     found = {(a.label_fraction, a.class_name, a.arm): a for a in study.agreements if a.metric == metric}
+    entries = {name: {(f, arm): found.get((f, name, arm)) for f in fractions for arm in _ARMS} for name in names}
+    notes = {name: bars_note(list(of_class.values())) for name, of_class in entries.items()}
+    made = _sheet(len(names), len(fractions), _COUNTS if any(differ for _, differ in notes.values()) else 0.0)
     top = clipped_at([a.error for a in found.values()])
-    places = [(row, column) for row in range(rows) for column in range(len(made.axes[0]))]
-    for (row, column), name in zip(places, names, strict=False):
-        entries = {(f, arm): found.get((f, name, arm)) for f in fractions for arm in _ARMS}
-        _panel(made.axes[row][column], fractions, entries, top)
-        heading(made, row, column, name, counts_text(list(entries.values())))
-        made.axes[row][column].tick_params(labelleft=column == 0)
+    places = [(row, column) for row in range(len(made.axes)) for column in range(len(made.axes[0]))]
+    for (row, column), (name, (note, differ)) in zip(places, notes.items(), strict=False):
+        axes = made.axes[row][column]
+        _panel(axes, fractions, entries[name], top)
+        heading(made, row, column, name, note)
+        if differ:
+            _counts(made, row, column, fractions, entries[name])
+        axes.tick_params(labelleft=column == 0)
     for row, column in places[len(names) :]:
         made.axes[row][column].set_axis_off()
     _words(made, metric, {arm for _, _, arm in found})
-    clipped = any(a.error.median > top for a in found.values())
-    return Drawing(f"clinical_{metric}", made.figure, _alt(study, metric), _caption(metric, clipped))
+    caption = _caption(study, metric, [a.error for a in found.values()], top)
+    return Drawing(f"clinical_{metric}", made.figure, _alt(study, metric), caption)
+
+
+def _sheet(classes: int, fractions: int, counts: float) -> Sheet:
+    """Panels of equal size in rows of equal length, with room below each for a line of n where `counts` is not 0."""
+    width = max(1.75, _GROUP * fractions + 0.2)
+    s = Spaces(
+        *(width, 1.75), left=0.84, right=0.12, top=0.8, bottom=0.58 + counts, column_gap=0.3, row_gap=0.98 + counts
+    )
+    columns = max(1, min(classes, int((_WIDTH - s.left - s.right + s.column_gap) / (width + s.column_gap))))
+    rows = math.ceil(classes / columns)
+    return sheet(rows, math.ceil(classes / rows), s)
+
+
+def _place(fractions: Sequence[float], fraction: float, arm: str) -> float:
+    """Middle of a bar on the axis."""
+    return fractions.index(fraction) + (_BAR / 2 + 0.01) * (1 if arm == PRETRAINED else -1)
+
+
+def _counts(
+    made: Sheet,
+    row: int,
+    column: int,
+    fractions: Sequence[float],
+    entries: Mapping[tuple[float, str], Agreement | None],
+) -> None:
+    """n below each bar, under the label fractions."""
+    x, y = made.corner(row, column)
+    low, high = made.axes[row][column].get_xlim()
+    below = y + made.spaces.height + 0.33
+    made.write(x - 0.02, below, "n", ha="right", color=MUTED, fontsize=7)
+    for (fraction, arm), entry in entries.items():
+        if entry is not None:
+            place = x + made.spaces.width * (_place(fractions, fraction, arm) - low) / (high - low)
+            made.write(place, below, f"{entry.error.n_subjects}", ha="center", color=MUTED, fontsize=6.5)
 
 
 def _panel(
-    axes: Axes, fractions: Sequence[float], entries: dict[tuple[float, str], Agreement | None], top: float
+    axes: Axes, fractions: Sequence[float], entries: Mapping[tuple[float, str], Agreement | None], top: float
 ) -> None:
     axes.set_xlim(-0.5 - 0.1 / _GROUP, len(fractions) - 0.5 + 0.1 / _GROUP)
     axes.set_ylim(0, top)
@@ -84,8 +125,7 @@ def _panel(
         empty(axes, "no defined value")
     for (fraction, arm), entry in entries.items():
         if entry is not None and entry.error.n_subjects:
-            x = fractions.index(fraction) + (_BAR / 2 + 0.01) * (1 if arm == PRETRAINED else -1)
-            _bar(axes, x, entry.error, arm, top)
+            _bar(axes, _place(fractions, fraction, arm), entry.error, arm, top)
 
 
 def _bar(axes: Axes, x: float, error: PercentError, arm: str, top: float) -> None:
@@ -95,6 +135,8 @@ def _bar(axes: Axes, x: float, error: PercentError, arm: str, top: float) -> Non
     axes.bar(x, min(error.median, top), _BAR, edgecolor=colour, linewidth=1.1, zorder=2, **fill)
     if not clipped:
         axes.plot([x, x], [error.lower_quartile, error.upper_quartile], color=INK, lw=1.1, zorder=4)
+        if error.upper_quartile > top:  # an arrow head where the whisker leaves the axis
+            axes.plot([x], [0.985 * top], "^", color=INK, ms=4, mew=0, zorder=5)
         return
     for height in (0.36, 0.42):  # a cut through the bar
         edges, heights = [x - 0.53 * _BAR, x + 0.53 * _BAR], [height * top, (height + 0.04) * top]
@@ -136,11 +178,18 @@ def _alt(study: Study, metric: str) -> str:
     return f"Median absolute percent error of {QUANTITIES[metric].title}. {'; '.join(parts)}"
 
 
-def _caption(metric: str, clipped: bool) -> str:
+def _caption(study: Study, metric: str, errors: Sequence[PercentError], top: float) -> str:
     q = QUANTITIES[metric]
-    caption = (
-        f"As figure 6 of the paper: absolute percent error of {q.title} ({q.meaning}), median over test subjects; "
-        "whiskers from the lower to the upper quartile. n: test subjects; undefined: values left out, over scans and "
-        "runs."
-    )
-    return f"{caption} Bars that are cut leave the axis; their value is written on them." if clipped else caption
+    parts = [
+        f"{like_the_paper(study, metric)}: absolute percent error of {q.title} ({q.meaning}), median over test "
+        "subjects; whiskers from the lower to the upper quartile. n: test subjects, below each bar where they differ"
+    ]
+    if any(a.n_excluded for a in study.agreements if a.metric == metric):
+        parts[0] += "; undefined: values (scans times runs) that a bar lacks. Each bar has the scans of its own arm"
+    if any(error.median > top for error in errors):
+        parts.append("Bars that are cut leave the axis; their median is written on them")
+    if any(error.median <= top < error.upper_quartile for error in errors):
+        parts.append("Whiskers with an arrow head end beyond the axis")
+    if len(parts) > 1:
+        parts.append(f"All quartiles: tables/{metric}.csv")
+    return ". ".join(parts) + "."

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from inpaint_ssl.metrics import QUANTITIES
+from inpaint_ssl.report.clinical.findings import finding
+from inpaint_ssl.report.clinical.shown import shown_metrics
 from inpaint_ssl.report.clinical.text import (
     FlagRow,
     amount,
     error_text,
     fat_rule_words,
-    finding,
     flag_rows,
     limits_text,
+    pairs_note,
     signed_amount,
     t2_words,
 )
@@ -20,7 +22,25 @@ from inpaint_ssl.report.load import Study
 from inpaint_ssl.report.text import labels_text
 from inpaint_ssl.statistics import FROM_SCRATCH, NEAR_ZERO_HU, PRETRAINED, Agreement
 
-FILTERS = {"amount": amount, "signed_amount": signed_amount, "error": error_text, "limits": limits_text}
+
+def _lower_first(title: str) -> str:
+    """A title inside a sentence."""
+    return title[:1].lower() + title[1:]
+
+
+def _flag_name(kind: str) -> str:
+    return kind.replace("_", " ").replace("t2", "T2")
+
+
+FILTERS = {
+    "amount": amount, "signed_amount": signed_amount, "error": error_text, "limits": limits_text, "pairs": pairs_note,
+    "flag_name": _flag_name, "lower_first": _lower_first,
+}  # fmt: skip
+
+_ONE_SLICE = (
+    "Each scan has one slice: its volume is the area times the thickness of the slice and has the same percent errors, "
+    "so that only the area is shown. Volumes are in tables/volume_mm3.csv."
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,7 @@ class ClinicalPart:
     """The whole section."""
 
     metrics: list[MetricPart]
+    hidden: str  # a note on the volume of scans of one slice, which is not among them
     t2_maps: list[Picture]
     t2_convention: str
     fat_rule: str
@@ -56,11 +77,12 @@ def clinical_part(study: Study, figures: dict[str, list[Picture]]) -> ClinicalPa
         return None
     clinical = study.info["clinical"]
     pictures = {p.name: p for name in ("clinical", "bland_altman") for p in figures[name]}
-    rows = flag_rows(study)
+    rows, shown = flag_rows(study), shown_metrics(study)
     kinds = dict.fromkeys((row.flag, row.meaning) for row in rows)
     share = clinical.get("t2_invalid_share")
     return ClinicalPart(
-        metrics=[_metric(study, metric, pictures) for metric in study.clinical_metrics],
+        metrics=[_metric(study, metric, pictures) for metric in shown],
+        hidden=_ONE_SLICE if "volume_mm3" in study.clinical_metrics and "volume_mm3" not in shown else "",
         t2_maps=figures["t2_maps"],
         t2_convention=t2_words(clinical["t2"]) if clinical.get("t2") else "",
         fat_rule=fat_rule_words(clinical.get("intramuscular_fat", "off")),
@@ -72,9 +94,11 @@ def clinical_part(study: Study, figures: dict[str, list[Picture]]) -> ClinicalPa
 def _metric(study: Study, metric: str, pictures: dict[str, Picture]) -> MetricPart:
     q = QUANTITIES[metric]
     near = sum(a.n_near_zero for a in study.agreements if a.metric == metric)
+    count, have = ("1 pair", "has") if near == 1 else (f"{near:,} pairs", "have")
     caution = (
-        f"{near} values lie within {NEAR_ZERO_HU:g} HU of 0, the value of water: percent errors and coefficients of "
-        "variation of these divide by little and say little."
+        f"{count} of prediction and truth (of all classes, arms, label fractions and runs) {have} a truth or a mean "
+        f"within {NEAR_ZERO_HU:g} HU of 0, the value of water: percent errors and coefficients of variation divide by "
+        "little there and say little."
     )
     return MetricPart(
         metric=metric,

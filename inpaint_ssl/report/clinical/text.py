@@ -1,14 +1,15 @@
-"""Clinical metrics in words: numbers with their units, what the numbers say, what flags and conventions mean."""
+"""Clinical metrics in words: numbers with their units, what they rest on, what flags and conventions mean."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inpaint_ssl.metrics import FLAGS, QUANTITIES
+from inpaint_ssl.metrics import FLAGS
+from inpaint_ssl.report.clinical.shown import shown_metrics
 from inpaint_ssl.report.load import Study
-from inpaint_ssl.report.text import ARM_NAMES, enumeration, percent
-from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED, Agreement, BlandAltman, minimum_n
+from inpaint_ssl.report.text import enumeration
+from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED, Agreement, BlandAltman, FlagCount
 
 _FAT_RULES = {
     "below_-30_hu": "predicted muscle below −30 HU was counted as intramuscular fat",
@@ -44,65 +45,43 @@ def limits_text(b: BlandAltman, with_sign: bool = True) -> str:
     return "no limits" if math.isnan(b.sd) else f"{show(b.lower_limit)} to {show(b.upper_limit)}"
 
 
-def counts_text(entries: Sequence[Agreement | None]) -> str:
-    """For example "n = 9–12 subjects, 3 values undefined": the smallest and largest n of several agreements."""
-    found = [entry for entry in entries if entry is not None]
-    n, excluded = [entry.error.n_subjects for entry in found], sum(entry.n_excluded for entry in found)
-    if not found:
-        return "not evaluated"
-    span = f"{min(n)}" if min(n) == max(n) else f"{min(n)}–{max(n)}"
-    return f"n = {span}" + (f", {excluded} undefined" if excluded else "")
+def pairs_text(a: Agreement) -> str:
+    """ "10 of 12 pairs": scans times runs with a value, of how many; "12 pairs" when all have one."""
+    used = len(a.pairs)
+    noun = f"pair{'s' if a.n_evaluated != 1 else ''}"
+    return f"{used} of {a.n_evaluated} {noun}" if a.n_excluded else f"{used} {noun}"
 
 
-def finding(study: Study, metric: str) -> str:
-    """What the medians say at the smallest label fraction that both arms have; "" where that supports no sentence.
+def pairs_note(a: Agreement) -> str:
+    """`pairs_text` where the number of subjects does not say it already, else ""."""
+    return pairs_text(a) if len(a.pairs) != a.error.n_subjects or a.n_excluded else ""
 
-    It counts classes in which one arm's median is lower by what shows in one decimal, and makes no claim of
-    significance; below the number of subjects that a test of the study's alpha needs it is silent.
+
+def bars_note(entries: Sequence[Agreement | None]) -> tuple[str, bool]:
+    """Words above the bars of one class, and whether n differs between its bars and has to stand at each of them.
+
+    For example "n = 12, up to 3 of 36 undefined": the values, scans times runs, that the bar with most of them lacks.
     """
-    for fraction in study.statistics.label_fractions:
-        pairs = [
-            (name, scratch.error.median, pretrained.error.median)
-            for name in study.class_names
-            if (scratch := study.agreement(metric, fraction, name, FROM_SCRATCH)) is not None
-            and (pretrained := study.agreement(metric, fraction, name, PRETRAINED)) is not None
-            and min(scratch.error.n_subjects, pretrained.error.n_subjects) >= minimum_n(study.statistics.alpha)
-        ]
-        if pairs:
-            return _sentence(QUANTITIES[metric].title, fraction, pairs)
-    return ""
-
-
-def _sentence(title: str, fraction: float, pairs: Sequence[tuple[str, float, float]]) -> str:
-    lower = [pair for pair in pairs if round(pair[2], 1) < round(pair[1], 1)]
-    higher = [pair for pair in pairs if round(pair[2], 1) > round(pair[1], 1)]
-    start = f"With {percent(fraction)} of the labels, the median error of {title} was"
-    if not lower and not higher:
-        return f"{start} the same in both arms."
-    side, word = (lower, "lower") if len(lower) >= len(higher) else (higher, "higher")
-    if len(pairs) == 1:
-        how = f"{word} with pretraining"
-    elif len(side) == len(pairs):
-        how = f"{word} with pretraining for {'both' if len(pairs) == 2 else f'all {len(pairs)}'} classes"
-    else:
-        how = f"{word} with pretraining for {len(side)} of {len(pairs)} classes"
-        rest = higher if word == "lower" else lower
-        how += f" and {'higher' if word == 'lower' else 'lower'} for {len(rest)}" if rest else ""
-    name, scratch, pretrained = max(side, key=lambda pair: abs(pair[1] - pair[2]))
-    most = f", most for {name}" if len(pairs) > 1 else ""
-    values = f"{error_text(scratch)} % {ARM_NAMES[FROM_SCRATCH]}, {error_text(pretrained)} % {ARM_NAMES[PRETRAINED]}"
-    return f"{start} {how}{most} ({values})."
+    found = [entry for entry in entries if entry is not None]
+    if not found:
+        return "not evaluated", False
+    n = {entry.error.n_subjects for entry in found}
+    worst = max(found, key=lambda entry: entry.n_excluded)
+    most = "" if len({(e.n_excluded, e.n_evaluated) for e in found}) == 1 else "up to "
+    undefined = f"{most}{worst.n_excluded} of {worst.n_evaluated} undefined" if worst.n_excluded else ""
+    return ", ".join(filter(None, (f"n = {n.pop()}" if len(n) == 1 else "", undefined))), len(n) > 1
 
 
 @dataclass(frozen=True)
 class FlagRow:
-    """One kind of flag and class: how many scans carry it in each arm, and how many rows it leaves without a value."""
+    """One kind of flag and class: which scans carry it in each arm, and how many rows it leaves without a value."""
 
     flag: str
     meaning: str
     class_name: str
-    scans: Mapping[str, str]  # by arm: "3 of 12"
-    undefined: int
+    scans: Mapping[str, str]  # by arm: "3 of 12", a dash where the arm was not evaluated
+    scan_ids: Mapping[str, tuple[str, ...]]  # by arm
+    undefined: int  # flagged rows without a value of the metrics shown, over label fractions, arms and runs
 
 
 def flag_rows(study: Study) -> list[FlagRow]:
@@ -113,15 +92,18 @@ def flag_rows(study: Study) -> list[FlagRow]:
         of_kind = [count for count in study.flags.counts if count.flag == kind]
         classes = {count.class_name for count in of_kind}
         for name in (*(n for n in study.class_names if n in classes), *sorted(classes - set(study.class_names))):
-            counts = [count for count in of_kind if count.class_name == name]
-            scans = {}
-            for arm in (FROM_SCRATCH, PRETRAINED):
-                flagged = {scan for count in counts if count.arm == arm for scan in count.scans}
-                scans[arm] = f"{len(flagged)} of {study.flags.n_scans}"
-            clinical = [count for count in counts if count.metric in QUANTITIES]
-            undefined = sum(count.n_values - count.n_defined for count in clinical)
-            rows.append(FlagRow(kind, FLAGS.get(kind, "a flag that this report does not know"), name, scans, undefined))
+            rows.append(_flag_row(study, kind, name, [count for count in of_kind if count.class_name == name]))
     return rows
+
+
+def _flag_row(study: Study, kind: str, name: str, counts: Sequence[FlagCount]) -> FlagRow:
+    scans, ids = {}, {}
+    for arm in (FROM_SCRATCH, PRETRAINED):
+        ids[arm] = tuple(sorted({scan for count in counts if count.arm == arm for scan in count.scans}))
+        total = study.flags.n_evaluated.get((name, arm))
+        scans[arm] = "–" if total is None else f"{len(ids[arm])} of {total}"
+    undefined = sum(c.n_values - c.n_defined for c in counts if c.metric in shown_metrics(study))
+    return FlagRow(kind, FLAGS.get(kind, "a flag that this report does not know"), name, scans, ids, undefined)
 
 
 def flag_summary(study: Study) -> str:
