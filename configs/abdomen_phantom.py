@@ -1,4 +1,4 @@
-"""The paper's CT experiment on generated abdomens at L3, in a few minutes on two cores.
+"""The paper's CT experiment on generated abdomens at L3, in about ten minutes on two cores.
 
 python -m experiments.main --config=configs/abdomen_phantom.py --workdir=runs/abdomen_phantom
 
