@@ -156,7 +156,9 @@ def get_config() -> ConfigDict:
     c.clinical.surface_distances = True  # ASSD and HD95 too
 
     c.statistics = ConfigDict()
-    c.statistics.alpha = 0.05  # type-1 error of the one-sided tests (paper, section 2.8)
+    c.statistics.alpha = 0.05  # type-1 error of the one-sided tests (paper, section 2.8); intervals: 1 - alpha
+    c.statistics.bootstrap_resamples = 10000  # resamples of the test subjects for the interval of a gain
+    c.statistics.bootstrap_seed = 0
 
     # How training runs, not what is trained: results agree to rounding, and a study may go on with other values.
     c.engine = ConfigDict()

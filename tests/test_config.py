@@ -101,6 +101,7 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
             {"data__phantom__anatomy": "abdomen", "data__modality": "ct", "data__slice_axis": "coronal"},
             ("config.data.slice_axis", "'coronal'", '"axial"'),
         ),
+        ({"statistics__bootstrap_resamples": 999}, ("bootstrap_resamples", "got 999", "1000 or more")),
         ({"clinical__t2_convention": "dosma"}, ("config.clinical.t2_convention", "'dosma'", '"skm_tea"')),
         ({"clinical__t2_bounds_ms": (100.0, 0.0)}, ("config.clinical.t2_bounds_ms", "smaller one first")),
         ({"clinical__intramuscular_fat": "on"}, ("config.clinical.intramuscular_fat", '"below_-30_hu"')),

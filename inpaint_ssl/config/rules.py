@@ -166,6 +166,8 @@ RULES: dict[str, Rule] = {
     "clinical.intramuscular_fat_class": NAME,
     "clinical.surface_distances": YES_NO,
     "statistics.alpha": INSIDE_UNIT,
+    "statistics.bootstrap_resamples": _at_least(1000),
+    "statistics.bootstrap_seed": SEED,
     "engine.seeds": _one_of("auto", "in_turn", "unroll", "vmap", "devices"),
     "engine.driver": _one_of("jit", "shard_map", "pmap"),
     "engine.devices": _at_least(0),

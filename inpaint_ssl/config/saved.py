@@ -16,6 +16,7 @@ from inpaint_ssl.files import read_json, sha256_of
 NOT_PART_OF_THE_STUDY = (
     *("stage", "log_every_steps", "profile", "deterministic", "evaluate.corruption_gallery", "engine.", "distributed."),
     *("data.device_memory_fraction", "data.stream_threads", "data.stream_prefetch", "clinical."),
+    *("statistics.bootstrap_resamples", "statistics.bootstrap_seed"),
 )
 PHASES, LIMITS = ("pretrain", "finetune"), ("max_steps", "max_epochs")
 LENGTHS = {f"{phase}.{name}" for phase in PHASES for name in LIMITS}  # may be raised to go on

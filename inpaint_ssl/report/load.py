@@ -16,6 +16,7 @@ from inpaint_ssl.statistics import (
     FROM_SCRATCH,
     PRETRAINED,
     Agreement,
+    Bootstrap,
     Description,
     Flags,
     StudyStatistics,
@@ -24,14 +25,13 @@ from inpaint_ssl.statistics import (
     describe,
     summarise,
 )
+from inpaint_ssl.statistics.label_curve import LabelCurves, label_curves
 
 _EMPTY: dict[str, Any] = {
     "study": "", "dataset": "", "modality": "", "classes": [], "label_fractions": [], "label_counts": {}, "seeds": [],
     "subset_draw": 0, "alpha": 0.05, "splits": {}, "departures": [], "warnings": [], "versions": {}, "device": "",
-    "settings": {}, "cells": [], "seconds": None, "clinical": {},
+    "settings": {}, "cells": [], "seconds": None, "clinical": {}, "bootstrap": {},
 }  # fmt: skip
-
-
 SURFACE_DISTANCES = ("assd_mm", "hd95_mm")
 TRUTH = "truth"  # beside the arms, in what is shown of a slice
 
@@ -125,6 +125,7 @@ class Study:
     agreements: tuple[Agreement, ...]
     flags: Flags
     distances: tuple[Description, ...]  # of the metrics of SURFACE_DISTANCES
+    label_curves: LabelCurves
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -144,8 +145,7 @@ class Study:
 
     def labelled(self, fraction: float) -> int | None:
         """Number of labelled subjects at a label fraction, when study.json says it."""
-        counts = {float(key): int(value) for key, value in self.info["label_counts"].items()}
-        return counts.get(fraction)
+        return self.info["label_counts"].get(fraction)
 
 
 def read_study(workdir: Path) -> Study:
@@ -153,21 +153,22 @@ def read_study(workdir: Path) -> Study:
     info = read_json(workdir / "study.json", "summary of a study, written by evaluation")
     if not isinstance(info, dict):
         raise InputError(f"{workdir / 'study.json'} holds no table; expected the summary of a study; evaluate again")
-    info = _EMPTY | info
+    info = _EMPTY | info | {"label_counts": {float(f): int(n) for f, n in info.get("label_counts", {}).items()}}
     cells = [cell | {"folder": workdir / cell["directory"]} for cell in info["cells"]]
-    per_scan, per_slice, alpha = _rows(workdir / "per_scan.csv"), _rows(workdir / "per_slice.csv"), float(info["alpha"])
+    by_scan, by_slice, alpha = _rows(workdir / "per_scan.csv"), _rows(workdir / "per_slice.csv"), float(info["alpha"])
     return Study(
         workdir=workdir,
         info=info,
-        statistics=summarise(per_scan, alpha),
+        statistics=summarise(by_scan, alpha, planned=info["label_fractions"], bootstrap=Bootstrap(**info["bootstrap"])),
         histories=tuple(_history(cell) for cell in cells if (cell["folder"] / "metrics.csv").is_file()),
         gallery=read_gallery(workdir) if (workdir / "gallery.npz").is_file() else None,
         inpainting=_inpainting([cell for cell in cells if cell["phase"] == "pretrain"]),
-        restoration=_restoration(per_slice),
+        restoration=_restoration(by_slice),
         overlays=_overlays([cell for cell in cells if cell["phase"] == "finetune"]),
-        agreements=agreement(per_scan),
-        flags=count_flags(per_scan),
-        distances=tuple(d for metric in SURFACE_DISTANCES for d in describe(per_scan, metric)),
+        agreements=agreement(by_scan),
+        flags=count_flags(by_scan),
+        distances=tuple(d for metric in SURFACE_DISTANCES for d in describe(by_scan, metric)),
+        label_curves=label_curves(by_scan, info["label_counts"], alpha, Bootstrap(**info["bootstrap"])),
     )
 
 

@@ -1,5 +1,6 @@
 """report.html: one file, no script, nothing fetched from anywhere."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from inpaint_ssl.report.tables import ordered_entries, write_tables
 from inpaint_ssl.report.text import (
     METHOD_NAMES,
     duration,
+    interval,
+    is_significant,
     labels_text,
     methods_used,
     p_text,
@@ -30,6 +33,7 @@ from inpaint_ssl.report.text import (
     signed,
     verdict,
 )
+from inpaint_ssl.report.worth import labels_saved, worth, write_label_curve
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED
 
 _HERE = Path(__file__).parent
@@ -46,6 +50,7 @@ def write_report(workdir: Path) -> Path:
     study = read_study(Path(workdir))
     write_tables(study)
     write_clinical_tables(study)
+    write_label_curve(study)
     with matplotlib.rc_context(STYLE):
         figures = {name: [save(d, study.workdir / "figures") for d in drawings] for name, drawings in _draw(study)}
     environment = Environment(
@@ -72,6 +77,7 @@ def _draw(study: Study) -> list[tuple[str, Sequence[Drawing]]]:
     main = dice_against_labels(study)
     return [
         ("main", [main] if main else []),
+        ("worth", labels_saved(study)),
         ("classes", dice_of_classes(study)),
         ("losses", loss_curves(study)),
         ("gallery", [corruption_gallery(study.gallery)] if study.gallery else []),
@@ -108,12 +114,18 @@ def _context(study: Study, figures: dict[str, list[Picture]]) -> dict[str, Any]:
         "figures": figures,
         "restoration": study.restoration,
         "clinical": clinical_part(study, figures),
+        "worth": worth(study, figures["worth"]),
         "distances": study.distances,
         "excluded": sum(
             a.n_excluded for e in study.statistics.entries if e.class_name != AVERAGE for a in e.arms.values()
         ),
         "complete": sum(cell["status"] == "complete" for cell in cells),
         "methods": methods_used(study),
+        "planned": study.statistics.n_planned,
+        "bootstrap": study.statistics.bootstrap,
+        "level": percent(1 - study.statistics.alpha),
+        "interval": interval,
+        "is_significant": functools.partial(is_significant, study),
         "css": Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         "FROM_SCRATCH": FROM_SCRATCH,
         "PRETRAINED": PRETRAINED,

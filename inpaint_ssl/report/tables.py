@@ -11,7 +11,8 @@ RESULTS = (
     "study", "dataset", "label_fraction", "labelled_subjects", "class",
     "from_scratch_mean", "from_scratch_sd", "from_scratch_subjects", "from_scratch_excluded",
     "pretrained_mean", "pretrained_sd", "pretrained_subjects", "pretrained_excluded",
-    "difference", "p_value", "n", "n_zero", "statistic", "method", "compared_subjects", "compared_excluded",
+    "difference", "difference_lower", "difference_upper", "p_value", "p_holm", "rank_biserial", "n", "n_zero",
+    "statistic", "method", "compared_subjects", "compared_excluded",
 )  # fmt: skip
 DICE = (
     "label_fraction", "labelled_subjects", "class", "arm", "subset_draw", "seed", "mean", "sd", "subjects", "scans",
@@ -43,6 +44,8 @@ def _result(study: Study, entry: Entry) -> dict[str, Any]:
     if entry.comparison is not None:
         c, w = entry.comparison, entry.comparison.wilcoxon
         row |= {"difference": c.mean_difference, "p_value": w.p_value, "n": w.n, "n_zero": w.n_zero}
+        row |= {"difference_lower": _cell(c.difference_lower), "difference_upper": _cell(c.difference_upper)}
+        row |= {"p_holm": _cell(c.p_holm), "rank_biserial": _cell(c.rank_biserial)}
         row |= {"statistic": w.statistic, "method": w.method}
         row |= {"compared_subjects": c.n_subjects, "compared_excluded": c.n_excluded}
     return row

@@ -10,33 +10,29 @@ from rich.table import Table
 from inpaint_ssl.report.clinical.text import flag_summary
 from inpaint_ssl.report.load import Study, read_study
 from inpaint_ssl.report.tables import ordered_entries
-from inpaint_ssl.report.text import p_text, percent, ratio, signed, verdict
+from inpaint_ssl.report.text import interval, is_significant, p_text, percent, ratio, signed, verdict
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED, Entry
 
 _PLAIN_WIDTH = 110  # a pipe or file has no width; wide enough for the table, narrow enough for a page
-_ASCII = str.maketrans({"–": "-", "\N{MINUS SIGN}": "-"})  # a terminal need not know more
+_WIDE = 110  # columns that the interval and the effect size need
+_ASCII = str.maketrans({"–": "-", "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " "})  # a terminal need not know more
 
 
 def print_table(workdir: Path, console: Console) -> None:
     """Print Dice per label fraction, class and arm with p-values, the verdict, warnings and the path of report.html.
 
-    Readable without colour: a p-value below alpha carries an asterisk. A console that is no terminal is widened to 110
-    columns. Raises InputError when study.json is missing.
+    Readable without colour: a planned test whose adjusted p-value is below alpha carries an asterisk. Intervals and
+    effect sizes are left to the report below 110 columns. A console that is no terminal is widened to 110 columns.
+    Raises InputError when study.json is missing.
     """
     workdir = Path(workdir)
     study = read_study(workdir)
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
     if study.statistics.entries:
-        console.print(_table(study))
-        alpha = f"{study.statistics.alpha:g}"
-        console.print(
-            "labels: share (number) of training subjects. Dice: mean (standard deviation) over test subjects. "
-            f"p: one-sided Wilcoxon signed-rank test, pretrained > from scratch; * p < {alpha}. n: subjects with a "
-            "difference. Planned test: the average; p-values of single classes describe.",
-            style="dim",
-            highlight=False,
-        )
+        wide = console.width >= _WIDE
+        console.print(_table(study, wide))
+        console.print(_legend(study, wide), style="dim", highlight=False)
     elif study.restoration:
         for r in study.restoration:
             line = f"Inpainting L2 norm per test slice, {r.channel}: {r.mean:.4g} ({r.sd:.2g}), {r.n_slices} slices"
@@ -49,15 +45,34 @@ def print_table(workdir: Path, console: Console) -> None:
     console.print(f"Report: {escape(str(workdir / 'report.html'))}", soft_wrap=True, highlight=False)
 
 
-def _table(study: Study) -> Table:
+def _legend(study: Study, wide: bool) -> str:
+    tests = study.statistics.n_planned
+    holm = f"p Holm: adjusted for the planned tests of {tests} label fractions. " if tests > 1 else ""
+    effect = (
+        "Interval of the gain: bootstrap over test subjects. r: rank-biserial effect size, -1 to 1. " if wide else ""
+    )
+    return (
+        "labels: share (number) of training subjects. Dice: mean (standard deviation) over test subjects. "
+        f"p: one-sided Wilcoxon signed-rank test, pretrained > from scratch. {holm}* {'p Holm' if holm else 'p'} < "
+        f"{study.statistics.alpha:g}. {effect}n: subjects with a difference. Planned test: the average; p-values of "
+        "single classes describe."
+    )
+
+
+def _table(study: Study, wide: bool) -> Table:
     info = study.info
     title = escape(f"{info['study']}: Dice on the test scans")
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.padding, table.show_edge = (0, 1, 0, 0), False
     table.add_column("labels", no_wrap=True)
     table.add_column("class", overflow="fold")
-    for name in ("from scratch", "pretrained", "gain", "p", "n"):
-        table.add_column(name, justify="right", no_wrap=True)
+    adjusted = study.statistics.n_planned > 1
+    level = f"{percent(1 - study.statistics.alpha)} interval"
+    shown = {"from scratch": True, "pretrained": True, "gain": True, level: wide, "p": True, "p Holm": adjusted}
+    shown |= {"r": wide, "n": True}
+    for name in shown:
+        if shown[name]:
+            table.add_column(name, justify="right", no_wrap=True)
     entries = ordered_entries(study)
     if len(study.class_names) == 1:  # the average would only repeat the one class
         entries = [entry for entry in entries if entry.class_name == AVERAGE]
@@ -65,7 +80,8 @@ def _table(study: Study) -> Table:
         first = i == 0 or entries[i - 1].label_fraction != entry.label_fraction
         if first and i:
             table.add_row()
-        cells = [cell.translate(_ASCII) for cell in _row(study, entry, first)]
+        kept = zip(_row(study, entry, first), (True, True, *shown.values()), strict=True)
+        cells = [cell.translate(_ASCII) for cell, keep in kept if keep]
         table.add_row(*cells, style="bold" if entry.class_name == AVERAGE else None)
     return table
 
@@ -81,7 +97,11 @@ def _row(study: Study, entry: Entry, first: bool) -> list[str]:
         summary = entry.arms.get(arm)
         cells.append(f"{ratio(summary.mean)} ({ratio(summary.sd)})" if summary else "–")
     if entry.comparison is None:
-        return [*cells, "–", "–", "–"]
-    w = entry.comparison.wilcoxon
-    star = "*" if w.p_value < study.statistics.alpha else " "
-    return [*cells, signed(entry.comparison.mean_difference), p_text(w.p_value) + star, str(w.n)]
+        return [*cells, *("–" * 6)]
+    c, w = entry.comparison, entry.comparison.wilcoxon
+    star = "*" if is_significant(study, c) else " "
+    p, holm = p_text(w.p_value), "" if c.p_holm is None else p_text(c.p_holm) + star
+    if study.statistics.n_planned == 1:
+        p += star
+    cells += [signed(c.mean_difference), interval(c.difference_lower, c.difference_upper), p, holm]
+    return [*cells, signed(w.rank_biserial), str(w.n)]

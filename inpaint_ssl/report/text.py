@@ -11,6 +11,7 @@ METHOD_NAMES = {
     "exact": "exact", "exact_ties": "exact with ties", "asymptotic": "normal approximation", "none": "no difference",
 }  # fmt: skip
 _LEARNT_NOTHING = 0.1  # a mean Dice below this is no segmentation
+_FEW_SUBJECTS = 10  # with fewer a bootstrap interval of 95 % covers less than 90 % even where gains are normal
 
 
 def ratio(value: float) -> str:
@@ -34,6 +35,11 @@ def p_text(p: float) -> str:
 def percent(fraction: float) -> str:
     """A fraction as per cent, with as many digits as it needs."""
     return f"{100 * fraction:.4g} %"
+
+
+def interval(lower: float, upper: float) -> str:
+    """Both ends with three decimals and sign; a dash for an undefined one. Where it must break, after "to"."""
+    return "–" if math.isnan(lower) or math.isnan(upper) else f"{signed(lower)}\N{NO-BREAK SPACE}to {signed(upper)}"
 
 
 def duration(seconds: float | None) -> str:
@@ -78,18 +84,27 @@ def labels_text(study: Study, fraction: float) -> str:
     return f"{percent(fraction)} of the labels{subjects}"
 
 
+def is_significant(study: Study, comparison: Comparison) -> bool:
+    """Does a planned test reach alpha once adjusted? Never true of a single class, whose test only describes."""
+    return comparison.p_holm is not None and comparison.p_holm < study.statistics.alpha
+
+
 def _finding(study: Study, fraction: float, comparison: Comparison) -> Finding:
-    alpha, n = study.statistics.alpha, comparison.wilcoxon.n
-    significant, gain = comparison.wilcoxon.p_value < alpha, comparison.mean_difference
+    alpha, tests, n = study.statistics.alpha, study.statistics.n_planned, comparison.wilcoxon.n
+    significant, gain = is_significant(study, comparison), comparison.mean_difference
     if comparison.n_subjects < minimum_n(alpha) or 0 < n < minimum_n(alpha):
         outcome, remark = "too_few", f"too few, as p < {alpha:g} needs at least {minimum_n(alpha)}"
+    elif comparison.p_holm_in_reach is not None and comparison.p_holm_in_reach >= alpha:
+        enough = minimum_n(alpha / tests)
+        outcome, remark = "too_few", f"too few for p < {alpha:g} adjusted for {tests} tests; {enough} would do"
     elif significant and gain > 0:
         outcome, remark = "better", "significantly better with pretraining"
     elif significant:
         outcome = "conflicting"
         remark = "most subjects gain a little, but a few lose more: the mean is not higher"
     elif gain < 0:
-        outcome, remark = "worse", "lower with pretraining (a one-sided test does not say how sure that is)"
+        sure = "and so is the whole interval" if comparison.difference_upper < 0 else "but the interval includes 0"
+        outcome, remark = "worse", f"lower with pretraining, {sure}"
     else:
         outcome, remark = "unclear", "not significant"
     return Finding(fraction, labels_text(study, fraction), comparison, outcome, remark)
@@ -142,8 +157,16 @@ def _cautions(study: Study, findings: list[Finding]) -> list[str]:
     runs = min(len(summary.runs) for entry in entries if entry for summary in entry.arms.values())
     if runs == 1:
         cautions.append("One run per arm: the tests cover differences between subjects, not between training runs.")
-    if len(findings) > 1:
-        cautions.append(f"{len(findings)} label fractions are tested; p-values are not adjusted for that.")
+    tests, level = study.statistics.n_planned, percent(1 - study.statistics.alpha)
+    if tests > 1:
+        cautions.append(
+            f"{tests} label fractions are tested: p-values are adjusted for that (Holm), the {level} intervals are not."
+        )
+    if missing := tests - len(findings):
+        cautions.append(f"{missing} of the {tests} planned tests are still to come; each counts as p = 1 until then.")
+    fewest = min(f.comparison.n_subjects for f in findings)
+    if 1 < fewest < _FEW_SUBJECTS:
+        cautions.append(f"With {fewest} test subjects the intervals are somewhat too narrow.")
     weak = [f.labels for f, e in zip(findings, entries, strict=True) if e and max(_means(e)) < _LEARNT_NOTHING]
     if weak:
         cautions.append(f"Neither arm learnt to segment with {enumeration(weak)}: train longer before comparing them.")

@@ -11,7 +11,9 @@ from inpaint_ssl.statistics.agreement import (
     agreement,
     paired_errors,
 )
+from inpaint_ssl.statistics.bootstrap import Bootstrap, mean_interval
 from inpaint_ssl.statistics.flags import FlagCount, Flags, count_flags
+from inpaint_ssl.statistics.holm import holm
 from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED
 from inpaint_ssl.statistics.study import (
     AVERAGE,
@@ -35,6 +37,7 @@ __all__ = [
     "Agreement",
     "ArmSummary",
     "BlandAltman",
+    "Bootstrap",
     "Comparison",
     "Description",
     "Entry",
@@ -49,6 +52,8 @@ __all__ = [
     "agreement",
     "count_flags",
     "describe",
+    "holm",
+    "mean_interval",
     "minimum_n",
     "paired_errors",
     "summarise",

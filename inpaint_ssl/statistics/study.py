@@ -1,17 +1,20 @@
 """Does pretraining help? Paired one-sided tests on the rows of per_scan.csv (paper, section 2.8).
 
 The subject is the unit: values are averaged over seeds for each scan, then over the scans of a subject, and only then
-summarised or tested. The pre-specified test of a label fraction is the one on the class average; p-values of single
-classes describe and are not adjusted for their number. No jax here.
+summarised or tested. The planned test of a label fraction is the one on the class average. The planned tests over the
+label fractions of a study are the family within which Holm's method adjusts p-values; those of single classes describe,
+are not in the family and are not adjusted. No jax here.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from inpaint_ssl.errors import InputError
+from inpaint_ssl.statistics.bootstrap import Bootstrap, mean_interval
+from inpaint_ssl.statistics.holm import holm
 from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED, Case, by_subject
 from inpaint_ssl.statistics.wilcoxon import WilcoxonResult, minimum_n, wilcoxon_greater
 
@@ -50,6 +53,15 @@ class Comparison:
     n_excluded: int  # values dropped from both arms because they were undefined in one
     differences: dict[str, float]  # by subject
     wilcoxon: WilcoxonResult
+    difference_lower: float  # bootstrap interval of mean_difference, two-sided, level 1 - alpha; NaN for one subject
+    difference_upper: float
+    p_holm: float | None = None  # p-value adjusted over the planned tests of the study; None for a single class
+    p_holm_in_reach: float | None = None  # what p_holm would be if all numbers of pairs gave their smallest p-value
+
+    @property
+    def rank_biserial(self) -> float:
+        """Effect size of the test, -1 (every subject loses) to 1 (every subject gains); NaN without a difference."""
+        return self.wilcoxon.rank_biserial
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,8 @@ class StudyStatistics:
     classes: tuple[str, ...]
     entries: tuple[Entry, ...]
     warnings: tuple[str, ...]
+    n_planned: int  # tests that p_holm is adjusted for: the label fractions of the study, also those not tested yet
+    bootstrap: Bootstrap
 
     def entry(self, label_fraction: float, class_name: str = AVERAGE) -> Entry | None:
         """The entry of a class at a label fraction, or None when it has no rows."""
@@ -140,7 +154,7 @@ def _arm(values: _Values, name: str) -> ArmSummary | None:
     )
 
 
-def _compare(first: _Values, second: _Values, name: str) -> Comparison | None:
+def _compare(first: _Values, second: _Values, name: str, alpha: float, bootstrap: Bootstrap) -> Comparison | None:
     """`first` (pretrained) against `second` (from scratch).
 
     A class that is undefined in one arm is dropped from both for that scan and run before classes are averaged.
@@ -157,29 +171,52 @@ def _compare(first: _Values, second: _Values, name: str) -> Comparison | None:
     pretrained, scratch = by_subject(means[0]), by_subject(means[1])
     if not pretrained:
         return None
+    differences = {s: pretrained[s] - scratch[s] for s in pretrained}
+    lower, upper = mean_interval(differences.values(), alpha, bootstrap)
     return Comparison(
         from_scratch_mean=float(np.mean(list(scratch.values()))),
         pretrained_mean=float(np.mean(list(pretrained.values()))),
-        mean_difference=float(np.mean([pretrained[s] - scratch[s] for s in pretrained])),
+        mean_difference=float(np.mean(list(differences.values()))),
         n_subjects=len(pretrained),
         n_excluded=excluded,
-        differences={s: pretrained[s] - scratch[s] for s in pretrained},
+        differences=differences,
         wilcoxon=wilcoxon_greater(pretrained.values(), scratch.values()),
+        difference_lower=lower,
+        difference_upper=upper,
     )
 
 
-def _warnings(fraction: float, comparison: Comparison | None, arms: Mapping[str, _Values], alpha: float) -> list[str]:
-    where, warnings = f"label fraction {fraction:g}: ", []
+def _adjust(entries: Sequence[Entry], family: Sequence[float]) -> list[Entry]:
+    """Holm's p-values for the class averages; a label fraction of the family without a test counts as p = 1."""
+    tests = {e.label_fraction: e.comparison for e in entries if e.class_name == AVERAGE and e.comparison}
+    found = {f: c.wilcoxon.p_value for f, c in tests.items()}
+    smallest = {f: 0.5 ** (c.wilcoxon.n or c.n_subjects) for f, c in tests.items()}
+    adjusted, in_reach = (
+        dict(zip(family, holm(p.get(f, 1.0) for f in family), strict=True)) for p in (found, smallest)
+    )
+    return [
+        replace(e, comparison=replace(c, p_holm=adjusted[e.label_fraction], p_holm_in_reach=in_reach[e.label_fraction]))
+        if e.class_name == AVERAGE and (c := e.comparison)
+        else e
+        for e in entries
+    ]
+
+
+def _warnings(entry: Entry, arms: Mapping[str, _Values], alpha: float, n_planned: int) -> list[str]:
+    where, warnings, comparison = f"label fraction {entry.label_fraction:g}: ", list[str](), entry.comparison
     first, second = arms.get(PRETRAINED, {}), arms.get(FROM_SCRATCH, {})
     if first and second and (alone := first.keys() ^ second.keys()):
         warnings.append(f"{where}{len(alone)} evaluated scans have no partner in the other arm and are not compared")
-    if comparison and comparison.wilcoxon.n < minimum_n(alpha):
-        w = comparison.wilcoxon
-        zeros = f" ({w.n_zero} more with no difference)" if w.n_zero else ""
-        warnings.append(
-            f"{where}{w.n} test subjects with a difference{zeros} cannot reach p < {alpha:g}; "
-            f"at least {minimum_n(alpha)} are needed"
-        )
+    if comparison is None:
+        return warnings
+    w, in_reach = comparison.wilcoxon, comparison.p_holm_in_reach
+    zeros = f" ({w.n_zero} more with no difference)" if w.n_zero else ""
+    cannot = f"{where}{w.n} test subjects with a difference{zeros} cannot reach p < {alpha:g}"
+    if w.n < minimum_n(alpha):
+        warnings.append(f"{cannot}; at least {minimum_n(alpha)} are needed")
+    elif in_reach is not None and in_reach >= alpha:
+        enough = minimum_n(alpha / n_planned)
+        warnings.append(f"{cannot} once adjusted for {n_planned} label fractions; {enough} would do")
     return warnings
 
 
@@ -202,27 +239,38 @@ def describe(rows: Iterable[Mapping[str, str]], metric: str) -> tuple[Descriptio
     )
 
 
-def summarise(rows: Iterable[Mapping[str, str]], alpha: float, metric: str = "dice") -> StudyStatistics:
+def summarise(
+    rows: Iterable[Mapping[str, str]],
+    alpha: float,
+    metric: str = "dice",
+    *,
+    planned: Iterable[float] = (),
+    bootstrap: Bootstrap | None = None,
+) -> StudyStatistics:
     """Means, paired differences and tests for every label fraction and class (paper, sections 2.5.3 and 2.8).
 
     `rows` are the rows of per_scan.csv as strings; other splits and metrics are skipped. Values are ratios. Arms,
-    classes and label fractions may be missing: what cannot be compared has the comparison None. Raises InputError for a
-    row that is no number or appears twice.
+    classes and label fractions may be missing: what cannot be compared has the comparison None. `planned` are the label
+    fractions of the study; with those of the rows they are the family of Holm's correction, in which a test that is
+    still missing counts as p = 1, so that what is significant stays so. Raises InputError for a row that is no number
+    or appears twice.
     """
+    bootstrap = bootstrap or Bootstrap()
     table = _collect(rows, metric)
     fractions = tuple(sorted({fraction for fraction, _ in table}))
     classes = tuple(dict.fromkeys(c for values in table.values() for case in values.values() for c in case))
+    arms_at = {f: {arm: values for (g, arm), values in table.items() if f == g} for f in fractions}
     entries: list[Entry] = []
-    warnings: list[str] = []
-    for fraction in fractions:
-        arms = {arm: values for (f, arm), values in table.items() if f == fraction}
+    for fraction, arms in arms_at.items():
         for name in (AVERAGE, *classes):
             summaries = {arm: s for arm, values in sorted(arms.items()) if (s := _arm(values, name))}
             comparison = None
             if FROM_SCRATCH in summaries and PRETRAINED in summaries:
-                comparison = _compare(arms[PRETRAINED], arms[FROM_SCRATCH], name)
+                comparison = _compare(arms[PRETRAINED], arms[FROM_SCRATCH], name, alpha, bootstrap)
             if summaries:
                 entries.append(Entry(fraction, name, summaries, comparison))
-            if name == AVERAGE:
-                warnings += _warnings(fraction, comparison, arms, alpha)
-    return StudyStatistics(metric, alpha, fractions, classes, tuple(entries), tuple(warnings))
+    family = sorted({*planned, *fractions})
+    entries = _adjust(entries, family)
+    averages = [entry for entry in entries if entry.class_name == AVERAGE]
+    warnings = [text for e in averages for text in _warnings(e, arms_at[e.label_fraction], alpha, len(family))]
+    return StudyStatistics(metric, alpha, fractions, classes, tuple(entries), tuple(warnings), len(family), bootstrap)

@@ -23,6 +23,13 @@ class WilcoxonResult:
     n_pairs_excluded: int
     method: str  # "exact" | "exact_ties" | "asymptotic" | "none" (nothing to rank)
 
+    @property
+    def rank_biserial(self) -> float:
+        """Matched-pairs rank-biserial correlation: share of the rank sum that favours first minus the share that
+        favours second (Kerby 2014, Compr. Psychol. 3, 11.IT.3.1), -1 to 1; NaN when nothing was ranked.
+        """
+        return 4 * self.statistic / (self.n * (self.n + 1)) - 1 if self.n else math.nan
+
 
 def minimum_n(alpha: float) -> int:
     """Smallest number of non-zero pairs with which a one-sided signed-rank test can reach p < alpha (5 for 0.05)."""

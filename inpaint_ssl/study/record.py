@@ -134,6 +134,7 @@ def write_study(
         "seeds": list(config.seeds),
         "subset_draw": config.split.subset_draw,
         "alpha": config.statistics.alpha,
+        "bootstrap": {"resamples": config.statistics.bootstrap_resamples, "seed": config.statistics.bootstrap_seed},
         "clinical": data.measures.to_dict() | {"intramuscular_fat": config.clinical.intramuscular_fat},
         "splits": {
             "train": len(splits.train),

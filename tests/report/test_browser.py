@@ -34,7 +34,7 @@ def test_figures_are_visible_and_the_console_is_empty(report: Path, tmp_path: Pa
     m: dict[str, Any] = in_a_frame(report, width, MEASURE, tmp_path)
     assert m["width"] == width and m["page"] <= width
     assert m["table"][2] <= m["frame"][2] + 1  # the whole table without scrolling
-    assert len(m["figures"]) == 14
+    assert len(m["figures"]) == 15
     for x, _, w, h in m["figures"]:
         assert w >= 300 and h >= 70 and x >= 0 and x + w <= width
     assert m["headline"][1] < 250 and m["figures"][0][1] < (200 if width == 1400 else 1000)

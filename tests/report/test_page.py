@@ -15,6 +15,7 @@ from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_csv, read_json, write_json_atomic, write_npz_atomic
 from inpaint_ssl.report import write_report
 from inpaint_ssl.report.load import read_study
+from inpaint_ssl.report.text import p_text, signed
 
 
 class Page(HTMLParser):
@@ -83,6 +84,29 @@ def test_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
     for words in ("4f1c4f1c", "corruption.patch_size 8", "the schedule counts steps", "one-sided Wilcoxon",
                   "jax 0.10.2", "pretrained_005_seed1", "max steps", "L2 norm per test slice"):  # fmt: skip
         assert words in page.text
+
+
+def test_intervals_and_adjusted_p_values_are_on_the_page(tmp_path: Path) -> None:
+    root = ExampleStudy(tmp_path, gain=0.2, share=1.0, noise=0.01, subjects=6, bare=True).write()
+    study = read_json(root / "study.json", "study") | {"alpha": 0.1, "bootstrap": {"resamples": 2000, "seed": 17}}
+    write_json_atomic(root / "study.json", study)
+    page = Page(write_report(root).read_text(encoding="utf-8"))
+    first, table = page.text.split("Dice by label fraction and class")[:2]
+    for row in read_csv(root / "results.csv"):
+        ends = [signed(float(row[f"difference_{end}"])) for end in ("lower", "upper")]
+        effect = signed(float(row["rank_biserial"]))
+        assert f"({ends[0]} to {ends[1]})" in table and effect in table
+        if row["class"] == "average":
+            adjusted = p_text(float(row["p_holm"]))
+            assert adjusted == "0.031" and p_text(float(row["p_value"])) == "0.016"
+            assert f"90 % interval of the gain {ends[0]} to {ends[1]} ; adjusted p = {adjusted} , n" in first
+            assert f"{p_text(float(row['p_value']))} ({adjusted}) * {effect}" in table
+    assert table.split("Mean ± standard")[0].count("*") == 2  # no single class has one
+    methods = page.text.split("Methods")[1]
+    assert "at the 2 label fractions of the study" in methods and "2,000 resamples" in methods and "seed 17" in methods
+    alone, _ = report(tmp_path / "alone", fractions=[0.5], gain=0.2, noise=0.01, bare=True)
+    assert "adjusted p" not in alone.text and "Holm)" not in alone.text and "p < 0.001" in alone.text
+    assert "10,000 resamples" in alone.text and "seed 0." in alone.text  # an older study.json says nothing of them
 
 
 def test_references_inside_figures_point_to_their_own_ids(tmp_path: Path) -> None:

@@ -47,8 +47,30 @@ def test_results_against_numpy_and_scipy(study: ExampleStudy) -> None:
         assert float(row["difference"]) == pytest.approx(d.mean())
         assert float(row["p_value"]) == pytest.approx(expected.pvalue)
         assert float(row["statistic"]) == expected.statistic
+        ends = stats.bootstrap((d,), np.mean, n_resamples=10_000, rng=np.random.default_rng(0)).confidence_interval
+        found = (float(row["difference_lower"]), float(row["difference_upper"]))
+        assert found == pytest.approx((ends.low, ends.high), abs=0.01 * d.std())
+        ranks = stats.rankdata(abs(d))
+        assert float(row["rank_biserial"]) == pytest.approx((ranks * np.sign(d)).sum() / ranks.sum())
         assert (row["n"], row["n_zero"], row["method"], row["compared_subjects"]) == ("9", "0", "exact", "9")
         assert int(row["labelled_subjects"]) == round(120 * fraction)
+
+
+def test_only_planned_tests_are_adjusted(study: ExampleStudy) -> None:
+    rows = read_csv(study.root / "results.csv")
+    average = [row for row in rows if row["class"] == "average"]
+    p = [float(row["p_value"]) for row in average]
+    sets = [s for k in (1, 2, 3) for s in itertools.combinations(range(3), k)]  # closed testing with Bonferroni
+    closed = [max(min(1.0, len(s) * min(p[j] for j in s)) for s in sets if i in s) for i in range(3)]
+    assert [float(row["p_holm"]) for row in average] == pytest.approx(closed) != p
+    assert {row["p_holm"] for row in rows if row["class"] != "average"} == {""}
+
+
+def test_a_single_subject_has_no_interval(tmp_path: Path) -> None:
+    page = write_report(ExampleStudy(tmp_path, fractions=[0.5], subjects=1).write()).read_text(encoding="utf-8")
+    row = read_csv(tmp_path / "results.csv")[0]
+    assert row["difference"] and (row["difference_lower"], row["difference_upper"]) == ("", "")
+    assert "nan" not in page.split("<h2>Methods")[0].split("<body>")[1].split("<svg")[0]
 
 
 def test_dice_table_has_every_seed(study: ExampleStudy) -> None:

@@ -6,8 +6,20 @@ from typing import Any
 import pytest
 from example_study import ExampleStudy
 
+from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.report.load import read_study
-from inpaint_ssl.report.text import Verdict, duration, enumeration, p_text, percent, ratio, signed, verdict
+from inpaint_ssl.report.text import (
+    Verdict,
+    duration,
+    enumeration,
+    interval,
+    is_significant,
+    p_text,
+    percent,
+    ratio,
+    signed,
+    verdict,
+)
 
 
 def words(root: Path, **options: Any) -> Verdict:
@@ -33,7 +45,10 @@ def test_better_at_some_fractions(tmp_path: Path) -> None:
     assert outcomes(found) == ["better", "worse", "worse"]
     assert found.headline.startswith("Pretraining improved segmentation at 5 % of the labels; no significant gain at")
     assert found.headline.endswith("at 50 % and 100 % of the labels.")
-    assert any("3 label fractions are tested" in caution for caution in found.cautions)
+    assert (
+        "3 label fractions are tested: p-values are adjusted for that (Holm), the 95 % intervals are not."
+        in found.cautions
+    )
 
 
 def test_worse(tmp_path: Path) -> None:
@@ -41,6 +56,71 @@ def test_worse(tmp_path: Path) -> None:
     assert outcomes(found) == ["worse", "worse"]
     assert found.headline == "Pretraining did not help: Dice was lower with it at every label fraction."
     assert all(finding.comparison.wilcoxon.p_value > 0.99 for finding in found.findings)
+    assert {finding.remark for finding in found.findings} == {"lower with pretraining, and so is the whole interval"}
+
+
+class FixedGains(ExampleStudy):
+    """The gain of every test scan at each label fraction, in thousandths."""
+
+    gains: tuple[tuple[int, ...], ...] = ()
+
+    def dice(self, arm: str, fraction: float, cls: str, seed: int, scan: str) -> float:
+        gain = self.gains[self.fractions.index(fraction)][int(scan[-3:])]
+        return round(0.5 + (arm == "pretrained") * gain / 1000, 6)
+
+
+def fixed(root: Path, *gains: tuple[int, ...], planned: int = 0) -> Verdict:
+    fractions = [0.1, 0.2, 0.3, 0.4, 0.5][: len(gains)]
+    study = FixedGains(root, fractions=fractions, subjects=len(gains[0]), bare=True)
+    study.gains = gains
+    info = read_json(study.write() / "study.json", "study")
+    info["label_fractions"] += [0.7, 0.8, 0.9][:planned]
+    write_json_atomic(root / "study.json", info)
+    return verdict(read_study(root))
+
+
+UP = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+MOSTLY_UP = (1, 2, 3, 4, 5, -6, 7, 8, 9)  # p = 14 / 512 = 0.027
+MIXED = (-1, 2, -3, 4, -5, 6, -7, 8, -8)
+
+
+def test_the_adjusted_p_value_decides(tmp_path: Path) -> None:
+    alone = fixed(tmp_path / "alone", MOSTLY_UP)
+    assert outcomes(alone) == ["better"] and not any("adjusted" in caution for caution in alone.cautions)
+    two = fixed(tmp_path / "two", MOSTLY_UP, MIXED)
+    assert [f.comparison.wilcoxon.p_value < 0.05 for f in two.findings] == [True, False]
+    assert two.findings[0].comparison.p_holm == pytest.approx(28 / 512)
+    assert (two.findings[0].outcome, two.findings[0].remark) == ("unclear", "not significant")
+    assert two.headline == "No significant benefit of pretraining was found."
+    assert two.findings[1].remark == "lower with pretraining, but the interval includes 0"
+    assert outcomes(fixed(tmp_path / "second", UP, MOSTLY_UP)) == ["better", "better"]  # the larger p is kept as it is
+
+
+def test_a_single_class_is_never_called_significant(tmp_path: Path) -> None:
+    study = read_study(ExampleStudy(tmp_path, gain=0.2, noise=0.001).write())
+    for entry in study.statistics.entries:
+        assert entry.comparison is not None and entry.comparison.wilcoxon.p_value < 0.001
+        assert is_significant(study, entry.comparison) == (entry.class_name == "average")
+
+
+def test_tests_to_come_are_counted(tmp_path: Path) -> None:
+    found = fixed(tmp_path, MOSTLY_UP, planned=2)
+    assert found.findings[0].comparison.p_holm == pytest.approx(3 * 14 / 512) and outcomes(found) == ["unclear"]
+    assert "2 of the 3 planned tests are still to come; each counts as p = 1 until then." in found.cautions
+    assert not any("to come" in caution for caution in fixed(tmp_path / "all", UP, UP).cautions)
+
+
+def test_too_few_subjects_for_the_adjusted_p_value(tmp_path: Path) -> None:
+    found = fixed(tmp_path, UP[:5], UP[:5], UP[:5])
+    assert outcomes(found) == ["too_few"] * 3
+    assert found.findings[0].remark == "too few for p < 0.05 adjusted for 3 tests; 6 would do"
+    assert outcomes(fixed(tmp_path / "enough", UP[:6], UP[:6], UP[:6])) == ["better"] * 3
+
+
+@pytest.mark.parametrize(("subjects", "warned"), [(1, False), (9, True), (10, False)])
+def test_intervals_of_few_subjects_are_cautioned_against(tmp_path: Path, subjects: int, warned: bool) -> None:
+    found = words(tmp_path, fractions=[0.5], subjects=subjects, bare=True)
+    assert (f"With {subjects} test subjects the intervals are somewhat too narrow." in found.cautions) == warned
 
 
 def test_not_significant(tmp_path: Path) -> None:
@@ -102,6 +182,8 @@ def test_numbers_as_text() -> None:
     assert [signed(x) for x in (0.0504, -0.0504, 0.0001, -0.0001, float("nan"))] == [
         "+0.050", "\N{MINUS SIGN}0.050", "0.000", "0.000", "–",
     ]  # fmt: skip
+    assert interval(-0.012, 0.0344).split() == ["\N{MINUS SIGN}0.012", "to", "+0.034"]
+    assert interval(float("nan"), float("nan")) == "–"
     assert (ratio(0.8125), ratio(float("nan"))) == ("0.812", "–")
     assert [percent(f) for f in (0.05, 0.125, 1.0, 0.001)] == ["5 %", "12.5 %", "100 %", "0.1 %"]
     assert [duration(s) for s in (4.2, 90, 3599, 7260, None)] == ["4 s", "2 min", "1 h 00 min", "2 h 01 min", "–"]

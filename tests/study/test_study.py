@@ -59,6 +59,7 @@ def test_everything_of_a_study_is_there(workdir: Path) -> None:
     } <= names
     assert not [name for name in names if ".tmp" in name]
     study = json.loads((workdir / "study.json").read_text())
+    assert study["bootstrap"] == {"resamples": 10000, "seed": 0}
     assert study["splits"]["train"] == 5 and study["splits"]["test"] == 3 and study["splits"]["validation"] == 2
     assert study["splits"]["pretraining_scans"] == 6  # with the unlabelled one
     assert study["label_counts"] == {"0.2": 1, "1.0": 5}

@@ -1,0 +1,54 @@
+"""Bootstrap interval of a mean of paired differences (Efron 1987, JASA 82, 171-185)."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from inpaint_ssl.errors import InputError
+
+_DECIMALS, _CHUNK, _FEWEST = 12, 2**20, 1000
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How often to resample, and the seed; every interval of a study draws the same numbers."""
+
+    resamples: int = 10_000
+    seed: int = 0
+
+
+def _resampled_means(values: np.ndarray, how: Bootstrap) -> np.ndarray:
+    rng, rows = np.random.default_rng(how.seed), max(1, _CHUNK // values.size)
+    sizes = [min(rows, how.resamples - start) for start in range(0, how.resamples, rows)]
+    return np.concatenate([values[rng.integers(0, values.size, (size, values.size))].mean(axis=1) for size in sizes])
+
+
+def mean_interval(differences: Iterable[float], alpha: float, how: Bootstrap) -> tuple[float, float]:
+    """Lower and upper end of the two-sided interval of level 1 - alpha for the mean of `differences`, one a subject.
+
+    Resamples subjects with their differences, so that pairs stay together. The interval is bias-corrected and
+    accelerated (BCa): gains in Dice are skewed, as a few subjects gain far more than the rest, and a percentile
+    interval then misses the mean on one side (BUILD_NOTES.md has what simulations say). Differences that are all equal
+    to 12 decimals give an interval of no width, a single one gives NaN. Raises InputError for fewer than 1000 resamples
+    or a difference that is not finite.
+    """
+    d = np.round(np.array(list(differences), dtype=np.float64), _DECIMALS)
+    if how.resamples < _FEWEST or not 0.0 < alpha < 1.0 or not np.isfinite(d).all():
+        raise InputError(
+            f"got {how.resamples} resamples, alpha = {alpha} and {int((~np.isfinite(d)).sum())} differences that are "
+            f"not finite; expected {_FEWEST} or more, a number between 0 and 1 and none; change config.statistics"
+        )
+    if d.size < 2:
+        return math.nan, math.nan
+    if np.ptp(d) == 0.0:
+        return float(d[0]), float(d[0])
+    mean, means = float(d.mean()), _resampled_means(d, how)
+    centred, above = d - mean, np.sign(np.round(means - mean, _DECIMALS))  # the order of a sum decides no comparison
+    bias = special.ndtri((1 - above.mean()) / 2)
+    acceleration = (centred**3).sum() / (6 * (centred**2).sum() ** 1.5)
+    z = bias + special.ndtri(np.array([alpha / 2, 1 - alpha / 2]))
+    lower, upper = np.quantile(means, special.ndtr(bias + z / (1 - acceleration * z)))
+    return float(lower), float(upper)
