@@ -32,7 +32,7 @@ def test_a_bank_serves_the_whole_pretraining(tmp_path: Path) -> None:
     assert [cell["status"] for cell in study["cells"]] == ["trained"]
     config = settings(tmp_path / "study", *bank)
     trainer = Trainer(config, prepare(config, tmp_path / "study", QUIET), tmp_path / "study", {}, QUIET)
-    trainer.evaluate(Cell("pretrain", 0))
+    trainer.evaluator.evaluate(Cell("pretrain", 0))
     examples = [np.load(path) for path in sorted((tmp_path / "study" / "pretrain").rglob("examples/*.npz"))]
     touched = [(example["original"] != example["corrupted"]).any(axis=-1) for example in examples]
     # One mask of 16 patches of 4 x 4, turned at random: turned back, all examples touch the same pixels.

@@ -42,5 +42,8 @@ def test_a_short_study(real_data: Path, tmp_path: Path, config, data_set, classe
     assert json.loads((tmp_path / "study" / "manifest.json").read_text())["input_channels"] == channels
     with open(tmp_path / "study" / "per_scan.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 2 * splits[2] * len(classes) * 3
-    assert all(int(row["truth"]) > 0 for row in rows)
+    metrics = {"dice", "voe", "cv", "assd_mm", "hd95_mm", "volume_mm3", "area_mm2"}
+    metrics |= {"mean_hu"} if config == "headneck_ct" else set()
+    assert {row["metric"] for row in rows} == metrics
+    assert len(rows) == 2 * splits[2] * len(classes) * len(metrics)
+    assert all(float(row["truth"]) > 0 for row in rows if row["metric"] != "mean_hu")
