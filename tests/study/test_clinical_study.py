@@ -136,12 +136,13 @@ def test_ct_from_files_and_generated_alike(tmp_path: Path) -> None:
     made = ["phantom", "--layout=nnunet", f"--output={tmp_path / 'files'}", "--subjects=10", "--unlabelled=20"]
     assert phantom.main([*made, "--size=32,32"]) == 0
     rule = "clinical.intramuscular_fat=below_-30_hu"
+    alike = ("split.fractions=(0.5, 0.2, 0.3)", "split.label_fractions=(1.0,)", "data.phantom.snr=20.0")
     generated = ("data.phantom.subjects=10", "data.phantom.unlabelled_subjects=20", "data.phantom.size=(32, 32)")
     sources = {"paper_ct.py": (f"data.root={tmp_path / 'files'}",), "abdomen_phantom.py": generated}
     truths = {}
     for config, where in sources.items():
         workdir = tmp_path / config.removesuffix(".py")
-        assert command(config, workdir, rule, *where, "split.fractions=(0.5, 0.2, 0.3)", "data.phantom.snr=20.0") == 0
+        assert command(config, workdir, rule, *where, *alike) == 0
         rows = rows_of(workdir / "per_scan.csv")
         assert {row["metric"] for row in rows} >= {"volume_mm3", "area_mm2", "mean_hu"}
         assert "figure 6" in (workdir / "report.html").read_text(encoding="utf-8")
