@@ -42,10 +42,10 @@ test: install
 	$(PY) -m pytest -n 2 --dist=loadfile $(PYTEST_ARGS)
 
 slow: install
-	$(PY) -m pytest -n 2 -m "slow and not full" $(PYTEST_ARGS)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PY) -m pytest -n 2 -m "slow and not full" $(PYTEST_ARGS)
 
 full: install
-	$(PY) -m pytest -m "slow or full" $(PYTEST_ARGS)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PY) -m pytest -m "slow or full" $(PYTEST_ARGS)
 
 lint: install
 	$(PY) -m ruff check .

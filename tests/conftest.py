@@ -18,8 +18,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
-# Tests compile without most of XLA's optimisations, which takes half the time; those that compute longer than they
-# compile, and those on real scans, use the fixture `optimised`.
+# Fast tests compile without most of XLA's optimisations, which takes half the time; those that compute longer than they
+# compile use the fixture `optimised`. `make slow` compiles as users do: numbers of two programs agree more closely then.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import pytest

@@ -19,7 +19,6 @@ SHORT = (
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimised")
 @pytest.mark.timeout(900)  # evaluating 45 CT scans three times takes minutes on a busy machine
 @pytest.mark.parametrize(
     ("config", "data_set", "classes", "splits", "channels"),
