@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before jax starts: the CPU unless the caller chose otherwise, seen as four devices (an existing flag, later, wins).
@@ -18,8 +19,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
-# Fast tests compile without most of XLA's optimisations, which takes half the time; those that compute longer than they
-# compile use the fixture `optimised`. `make slow` compiles as users do: numbers of two programs agree more closely then.
+# Fast tests compile without most of XLA's optimisations, which takes half the time; `make slow` compiles as users do:
+# numbers of two programs agree more closely then. The fixtures below choose otherwise for a module.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import pytest
@@ -50,16 +51,26 @@ def real_data() -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def optimised():
-    """All of XLA's optimisations in the tests of a module: for what computes longer than it compiles."""
+def _compiling(without_optimisations: bool) -> Iterator[None]:
     import jax
 
     name = "jax_disable_most_optimizations"
     before = jax.config.read(name)
-    jax.config.update(name, False)
+    jax.config.update(name, without_optimisations)
     yield
     jax.config.update(name, before)
+
+
+@pytest.fixture(scope="module")
+def optimised():
+    """All of XLA's optimisations in the tests of a module: for what computes longer than it compiles."""
+    yield from _compiling(False)
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled():
+    """Few of XLA's optimisations in the slow tests of a module too: for tiny studies."""
+    yield from _compiling(True)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from inpaint_ssl.study.prepare import prepare
 from inpaint_ssl.study.record import departures
 from inpaint_ssl.study.training import Trainer
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 QUIET = Console(quiet=True)
 
 

@@ -15,7 +15,7 @@ from experiments.main import main
 from inpaint_ssl.data.phantom import AbdomenPhantom
 from inpaint_ssl.data.phantom.skm_tea import write_skm_tea
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
 
 CLASSES = ("patellar_cartilage", "femoral_cartilage", "tibial_cartilage", "meniscus")
 CHANNELS = dict(zip(CLASSES, ((0,), (1,), (2, 3), (4, 5)), strict=True))  # of "seg"

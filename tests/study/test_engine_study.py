@@ -12,6 +12,8 @@ from experiments.main import main
 from inpaint_ssl import memory
 from inpaint_ssl.checkpoint import load_weights, save_weights
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SHORT = ("split.label_fractions=(1.0,)", "finetune.schedule=constant", "pretrain.schedule=step_decay")
 
 

@@ -19,6 +19,8 @@ from inpaint_ssl.report.load import Gallery, read_gallery
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.study import gallery, run
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = (4, 2, 1)  # the paper's at 32 x 32 pixels
 SMALL = ("data.image_size=(32, 32)", "data.phantom.size=(32, 32)")  # as tests/study/tiny.py: compiled once for all

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("extent", "count"), [(0.4, 2), (1.2, 6)])
