@@ -1,7 +1,7 @@
 """Adam and its learning-rate schedules (paper, section 6.1.1)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,44 +25,64 @@ class OptimSettings:
     adam_eps: float
 
 
-def make_schedule(settings: OptimSettings, steps_per_epoch: int) -> optax.Schedule:
-    """Learning rate as a function of the step.
+class RateState(NamedTuple):
+    """count: steps taken. learning_rate: the run's initial or peak rate, which is data, so that one program serves all."""
+
+    count: jax.Array
+    learning_rate: jax.Array
+
+
+def make_schedule(settings: OptimSettings, steps_per_epoch: int, learning_rate: Any = None) -> optax.Schedule:
+    """Learning rate as a function of the step, from `learning_rate` (default: that of `settings`).
 
     epoch_decay is the paper's: times `decay_factor` every `decay_every_epochs`, not below the floor. step_decay is the
     same every `decay_every_steps`, whatever the size of the training set. cosine rises linearly over `warmup_steps`,
     then falls to 0 at `max_steps`. ValueError for another name.
     """
+    peak = settings.learning_rate if learning_rate is None else learning_rate
     if settings.schedule == "epoch_decay":
-        return _staircase(settings, settings.decay_every_epochs * steps_per_epoch)
+        return _staircase(settings, peak, settings.decay_every_epochs * steps_per_epoch)
     if settings.schedule == "step_decay":
-        return _staircase(settings, settings.decay_every_steps)
+        return _staircase(settings, peak, settings.decay_every_steps)
     if settings.schedule == "cosine":
-        return optax.warmup_cosine_decay_schedule(
-            init_value=0.0 if settings.warmup_steps else settings.learning_rate,
-            peak_value=settings.learning_rate,
-            warmup_steps=settings.warmup_steps,
-            decay_steps=settings.max_steps,
-        )
+        warmup, last = settings.warmup_steps, settings.max_steps
+        shape = optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, last)
+        return lambda step: peak * shape(step)
     if settings.schedule == "constant":
-        return optax.constant_schedule(settings.learning_rate)
+        return lambda step: jnp.asarray(peak)
     raise ValueError(f'schedule is {settings.schedule!r}; expected "epoch_decay", "step_decay", "cosine" or "constant"')
 
 
-def _staircase(settings: OptimSettings, every: int) -> optax.Schedule:
+def _staircase(settings: OptimSettings, peak: Any, every: int) -> optax.Schedule:
     """Times `decay_factor` every `every` steps, not below the floor (nor raised to it).
 
     Counted in whole numbers: optax.exponential_decay divides in float32, and compiled for a step it falls one step late
     at some of the borders.
     """
-    floor = min(settings.learning_rate_floor, settings.learning_rate)
 
     def rate(step: Any) -> jax.Array:
         falls = jnp.asarray(step) // every
-        return jnp.maximum(settings.learning_rate * jnp.power(settings.decay_factor, falls), floor)
+        return jnp.maximum(
+            peak * jnp.power(settings.decay_factor, falls), jnp.minimum(settings.learning_rate_floor, peak)
+        )
 
     return rate
 
 
-def make_optimizer(settings: OptimSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Adam with the paper's moments (0.99, 0.995 by default) under `schedule`."""
-    return optax.adam(schedule, b1=settings.adam_b1, b2=settings.adam_b2, eps=settings.adam_eps)
+def make_optimizer(settings: OptimSettings, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Adam with the paper's moments (0.99, 0.995 by default) under the schedule of `settings`.
+
+    The rate that `init` puts into the state counts: an update compiled for one learning rate serves every other.
+    """
+
+    def init(params: Any) -> RateState:
+        del params
+        return RateState(jnp.zeros((), jnp.int32), jnp.asarray(settings.learning_rate, jnp.float32))
+
+    def update(updates: Any, state: RateState, params: Any = None) -> tuple[Any, RateState]:
+        del params
+        rate = make_schedule(settings, steps_per_epoch, state.learning_rate)(state.count)
+        return jax.tree.map(lambda u: -rate * u, updates), RateState(state.count + 1, state.learning_rate)
+
+    adam = optax.scale_by_adam(b1=settings.adam_b1, b2=settings.adam_b2, eps=settings.adam_eps)
+    return optax.chain(adam, optax.GradientTransformation(init, update))

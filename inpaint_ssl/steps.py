@@ -4,7 +4,7 @@ Mask generation, patch swapping, one-hot classes and Dice all run inside the ste
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -67,15 +67,24 @@ def keep_where(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 def make_train_step(
-    loss: LossFunction, optimizer: optax.GradientTransformation, *, axis_name: str | None = None
+    loss: LossFunction,
+    optimizer: optax.GradientTransformation,
+    *,
+    frozen: Sequence[str] = (),
+    axis_name: str | None = None,
 ) -> TrainStep:
     """(state, batch, key) -> (state, {"loss", "gradient_norm", "finite"}); with `axis_name`, of the global batch.
 
+    The parameters of the parts in `frozen` stay bit-equal, and no gradient of them is computed.
     A step whose loss or gradient is not finite leaves the state as it was, and says so by `finite`.
     """
 
+    def loss_of_rest(params: Params, *rest: Any) -> jax.Array:
+        held = {part: jax.lax.stop_gradient(params[part]) if part in frozen else params[part] for part in params}
+        return loss(held, *rest)
+
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
-        value, gradients = jax.value_and_grad(loss)(state.params, batch, key, state.step, axis_name)
+        value, gradients = jax.value_and_grad(loss_of_rest)(state.params, batch, key, state.step, axis_name)
         if axis_name is not None:
             # The loss is a global sum, whose transpose sums over devices once more: the mean is the exact gradient.
             gradients = jax.lax.pmean(gradients, axis_name)
@@ -84,6 +93,7 @@ def make_train_step(
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        params = {**params, **{part: state.params[part] for part in frozen}}
         moved = TrainState(params=params, opt_state=opt_state, step=state.step + 1)
         metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradients), "finite": finite}
         return keep_where(finite, moved, state), metrics

@@ -75,7 +75,7 @@ def test_constant_and_unknown() -> None:
 
 
 def test_adam_by_its_definition() -> None:
-    optimizer = make_optimizer(PAPER, make_schedule(PAPER, 100))
+    optimizer = make_optimizer(PAPER, 100)
     weight, state = jnp.array([1.0, -2.0]), optimizer.init(jnp.array([1.0, -2.0]))
     expected, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
     for step, gradient in enumerate(([0.5, -1.0], [0.1, 3.0], [-0.2, 0.0]), start=1):

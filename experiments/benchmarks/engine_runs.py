@@ -16,7 +16,7 @@ from inpaint_ssl.data import ArraySliceSource, ScanInfo
 from inpaint_ssl.data.geometry import place
 from inpaint_ssl.engine import WHOLE, Engine, EngineSettings, Programs, Snapshot
 from inpaint_ssl.models import UNet
-from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
+from inpaint_ssl.optim import OptimSettings, make_optimizer
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import inpainting_loss, make_inpainting_validation_step, make_train_step
 from inpaint_ssl.study.phases import compute_dtype
@@ -56,7 +56,7 @@ class EngineRun:
         c = config.corruption
         spec, corrupt = PatchSpec(c.patch_size, c.sampling, c.area_fraction), CORRUPTORS[c.task]
         optim = OptimSettings(**{name: section[name] for name in OptimSettings.__dataclass_fields__})
-        optimizer = make_optimizer(optim, make_schedule(optim, steps_per_epoch=1000))
+        optimizer = make_optimizer(optim, steps_per_epoch=1000)
         source = noise(config.data.image_size)
         self.feed, self.per_call, self.seeds = feed_of(config, source, streamed), settings.steps_per_call, seeds
         fetch, loss = self.feed.fetch, inpainting_loss(model, lambda key, image: corrupt(key, image, spec))

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from inpaint_ssl.corruption import CORRUPTORS, PatchSpec
 from inpaint_ssl.memory import limit_bytes, predicted_peak_bytes
 from inpaint_ssl.models import UNet
-from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
+from inpaint_ssl.optim import OptimSettings, make_optimizer
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import inpainting_loss, make_train_step, segmentation_loss
 from inpaint_ssl.study.phases import compute_dtype
@@ -30,7 +30,7 @@ def _step(config: ConfigDict, phase: str) -> tuple[Any, Any]:
     classes = len(config.data.classes) or CLASSES
     section = config[phase]
     settings = OptimSettings(**{name: section[name] for name in OptimSettings.__dataclass_fields__})
-    optimizer = make_optimizer(settings, make_schedule(settings, steps_per_epoch=1000))
+    optimizer = make_optimizer(settings, steps_per_epoch=1000)
     shared = (config.model.groups, compute_dtype(config.model.dtype), config.model.conv_gradients)
     if phase == "pretrain":
         model = UNet(config.model.filters, channels, "inpainting", *shared)

@@ -14,7 +14,7 @@ from experiments.benchmarks.timing import Contender, interleaved, left_out
 from inpaint_ssl.corruption import CORRUPTORS, Corruptor, PatchSpec, corrupt_from_bank, make_mask_bank
 from inpaint_ssl.corruption.spec import Sampling, Task
 from inpaint_ssl.models import UNet
-from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
+from inpaint_ssl.optim import OptimSettings, make_optimizer
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import TrainStep, inpainting_loss, make_train_step
 from inpaint_ssl.types import Batch, TrainState
@@ -73,7 +73,7 @@ class _Training:
 def _trainings(config: ConfigDict, batch: Batch, dtype: str) -> Callable[[Corruptor], _Training]:
     """corruptor -> training that starts from the same weights, with the optimiser of config.pretrain."""
     settings = OptimSettings(**{name: config.pretrain[name] for name in OptimSettings.__dataclass_fields__})
-    optimizer = make_optimizer(settings, make_schedule(settings, steps_per_epoch=1000))
+    optimizer = make_optimizer(settings, steps_per_epoch=1000)
     model = UNet(
         config.model.filters, 1, "inpainting", config.model.groups, jnp.dtype(dtype), config.model.conv_gradients
     )

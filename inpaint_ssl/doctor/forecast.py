@@ -15,7 +15,7 @@ from inpaint_ssl.batches import passes_per_epoch
 from inpaint_ssl.corruption import CORRUPTORS, Corruptor, PatchSpec, corrupt_from_bank, make_mask_bank
 from inpaint_ssl.memory import capacity_bytes, largest_batch, limit_bytes, predicted_peak_bytes
 from inpaint_ssl.models import UNet
-from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
+from inpaint_ssl.optim import OptimSettings, make_optimizer
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import inpainting_loss, make_train_step, segmentation_loss
 from inpaint_ssl.study.cells import ARMS
@@ -181,7 +181,7 @@ def _batch(shape: tuple[int, int, int, int]) -> Batch:
 def _step(config: ConfigDict, phase: str, slices: Slices) -> tuple[Any, Any]:
     """(jitted step, function from a key to its first state)."""
     settings = OptimSettings(**{name: config[phase][name] for name in OptimSettings.__dataclass_fields__})
-    optimizer = make_optimizer(settings, make_schedule(settings, steps_per_epoch=1000))
+    optimizer = make_optimizer(settings, steps_per_epoch=1000)
     shared = (config.model.groups, compute_dtype(config.model.dtype), config.model.conv_gradients)
     if phase == "pretrain":
         model = UNet(config.model.filters, slices.channels, "inpainting", *shared)
