@@ -14,7 +14,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.study = "abdomen_phantom"
+    c.study.name = "abdomen_phantom"
     c.seeds = (0,)
 
     c.data.format = "phantom"

@@ -41,7 +41,15 @@ def count_in_steps(section: ConfigDict, max_steps: int, validate_every: int) -> 
 
 def get_config() -> ConfigDict:
     c = ConfigDict()
-    c.study = "knee_mri"  # name of the study: first column of per_scan.csv, title of the report
+    c.study = ConfigDict()
+    c.study.name = "knee_mri"  # first column of per_scan.csv, title of the report
+    c.study.kind = (
+        "comparison"  # "comparison" (pretrained against from scratch) | "transfer_grid" | "pretraining_grid" |
+    )
+    # "optimal_strategy" | "unlabelled_extent" | "clinical": configs/ has a file of each, which says what it asks
+    c.study["from"] = ()  # folders of earlier studies: what their selection.json selected replaces settings of this one
+    c.study.select_on = "validation"  # scans that settings are selected on: "validation" | "test" (as in the paper)
+    c.scale = "full"  # what a config file with several sizes was asked for: "tiny" | "reduced" | "full"
     c.stage = "all"  # "all" | "pretrain" | "finetune" | "evaluate" | "report" | "gallery" (corruptions of one slice)
     c.seeds = (
         11725701,
@@ -116,6 +124,12 @@ def get_config() -> ConfigDict:
     # the original code; in the text of the paper the pairs are part of the mask)
     c.corruption.validation = "fixed"  # validation loss: always the same masks ("fixed") | "fresh" ones (original code)
 
+    c.grid = ConfigDict()  # what the studies "transfer_grid", "pretraining_grid" and "optimal_strategy" try
+    c.grid.learning_rates = (1e-2, 1e-3, 1e-4, 1e-5)  # initial ones, of both training runs (paper, section 6.2.1)
+    c.grid.tasks = ("context_prediction", "context_restoration")
+    c.grid.patch_sizes = (64, 32, 16, 8)  # pixels at 512 x 512; scaled to data.image_size, at least 1
+    c.grid.samplings = ("poisson_disc", "random")
+
     c.model = ConfigDict()
     c.model.filters = (32, 64, 128, 256, 512)  # channels of each level of the U-Net, top to bottom
     c.model.groups = 16  # groups of every GroupNorm; divides every entry of filters
@@ -131,6 +145,8 @@ def get_config() -> ConfigDict:
 
     c.transfer = ConfigDict()
     c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder"
+    c.transfer.freeze = False  # the transferred parts do not change in the first training run
+    c.transfer.second_learning_rate = 0.0  # initial rate of a second training run, in which nothing is frozen; 0 = none
     c.transfer.pretrained_study = ""  # folder of a study whose pretraining is used; "" = pretrain in this study
     c.transfer.adapt_input = "refuse"  # input channels differ: "refuse" | "average" (mean kernel, rescaled)
 
@@ -170,6 +186,22 @@ def get_config() -> ConfigDict:
     c.engine.checkpoint_every_steps = 0  # besides those at every validation; 0 = none
     c.engine.async_checkpoints = "auto"  # "on" | "off" | "auto": on a GPU, where training goes on during a save
     c.engine.compilation_cache = "auto"  # "auto" (in the user's cache folder) | "off" | a folder
+
+    c.launcher = (
+        "local"  # runs that may go side by side: "local" (processes on this machine) | "slurm" (jobs of a cluster)
+    )
+    c.workers = (
+        0  # local: processes side by side; 0 = one for each GPU where there are several, else this process itself
+    )
+    c.slurm = ConfigDict()  # jobs of a SLURM cluster, which must see --workdir, the data and this installation
+    c.slurm.partition = ""  # "" = the cluster's default
+    c.slurm.account = ""  # that is charged; "" = the user's default
+    c.slurm.jobs = 4  # at most so many jobs side by side
+    c.slurm.time_minutes = 240  # of each job; one that runs out of it saves, and is queued again
+    c.slurm.gpus = 1  # of each job; 0 = none
+    c.slurm.cpus = 4  # processor cores of each job
+    c.slurm.memory_gb = 32  # memory of each job
+    c.slurm.setup = ()  # lines of shell run in each job before Python starts, such as "module load cuda"
 
     c.distributed = ConfigDict()  # several processes, on one machine or many; SLURM and Open MPI are recognised
     c.distributed.coordinator = ""  # address:port of process 0; "" = one process, or as SLURM or Open MPI say

@@ -18,7 +18,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.study = "gallery"
+    c.study.name = "gallery"
     c.stage = "gallery"
     c.seeds = (0,)
 

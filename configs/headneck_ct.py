@@ -13,7 +13,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.study = "headneck_ct"
+    c.study.name = "headneck_ct"
     c.seeds = (0,)
 
     c.data.format = "nnunet"

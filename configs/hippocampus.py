@@ -14,7 +14,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.study = "hippocampus"
+    c.study.name = "hippocampus"
     c.seeds = (0,)
 
     c.data.format = "msd"

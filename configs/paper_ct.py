@@ -14,7 +14,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.study = "paper_ct"
+    c.study.name = "paper_ct"
     c.data.modality = "ct"
     c.data.slice_axis = "axial"
     c.split.label_fractions = (0.05, 0.1, 0.25, 0.5, 1.0)

@@ -14,7 +14,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.study = "paper_mri"
+    c.study.name = "paper_mri"
     c.data.format = "skm_tea"
     c.split.method = "official"
     c.split.label_fractions = (0.05, 0.1, 0.25, 0.5, 1.0)

@@ -12,7 +12,7 @@ from configs import base
 
 def get_config() -> ConfigDict:
     c = base.get_config()
-    c.study = "quickstart"
+    c.study.name = "quickstart"
     c.seeds = (0,)
 
     c.data.format = "phantom"

@@ -7,7 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from inpaint_ssl.config.rules import RULES, check_together, is_whole
+from inpaint_ssl.config.rules import RULES, is_whole
+from inpaint_ssl.config.together import check_together
 from inpaint_ssl.errors import InputError
 
 

@@ -1,14 +1,13 @@
-"""The range of every setting, and the settings that do not go together."""
+"""The range of every setting."""
 
-import itertools
 import math
 import re
 from collections.abc import Callable
 from typing import Any
 
-from inpaint_ssl.errors import InputError
-
 PARTS = ("encoder", "decoder")  # the last convolution differs between the two networks
+KINDS = ("comparison", "transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", "clinical")
+TASKS, SAMPLINGS = ("context_prediction", "context_restoration"), ("poisson_disc", "random")
 STAGES = ("all", "pretrain", "finetune", "evaluate", "report", "gallery")
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -47,6 +46,10 @@ NAME: Rule = (
     (lambda value: bool(value) and all(letter.isalnum() or letter in "_-. " for letter in value)),
     "a name of letters, digits, spaces and _ - .",
 )
+PLAIN_NAME: Rule = (
+    (lambda value: all(letter.isalnum() or letter in "_-.,@+" for letter in value)),
+    'a name without spaces, or ""',
+)
 TWO_SIDES = _tuple_of(lambda side: is_whole(side) and side > 0, "two whole numbers above 0", length=2)
 WINDOWS = _tuple_of(
     lambda window: isinstance(window, tuple) and len(window) == 2 and all(map(is_number, window)) and window[0] > 0,
@@ -84,7 +87,11 @@ _TRAINING: dict[str, Rule] = {
 }
 
 RULES: dict[str, Rule] = {
-    "study": NAME,
+    "study.name": NAME,
+    "study.kind": _one_of(*KINDS),
+    "study.from": TEXTS,
+    "study.select_on": _one_of("validation", "test"),
+    "scale": _one_of("tiny", "reduced", "full"),
     "stage": _one_of(*STAGES),
     "seeds": _tuple_of(
         lambda seed: is_whole(seed) and 0 <= seed < 2**32, "one or more whole numbers from 0 to 4294967295"
@@ -129,9 +136,13 @@ RULES: dict[str, Rule] = {
         lambda part: is_number(part) and 0 < part <= 1, "one or more numbers above 0 and at most 1"
     ),
     "split.label_counts": _tuple_of(lambda count: is_whole(count) and count > 0, "whole numbers above 0", empty=True),
-    "corruption.task": _one_of("context_restoration", "context_prediction"),
+    "grid.learning_rates": _tuple_of(lambda rate: is_number(rate) and rate > 0, "one or more numbers above 0"),
+    "grid.tasks": _tuple_of(lambda task: task in TASKS, '"context_prediction", "context_restoration" or both'),
+    "grid.patch_sizes": _tuple_of(lambda size: is_whole(size) and size > 0, "one or more whole numbers above 0"),
+    "grid.samplings": _tuple_of(lambda sampling: sampling in SAMPLINGS, '"poisson_disc", "random" or both'),
+    "corruption.task": _one_of(*TASKS),
     "corruption.patch_size": _at_least(1),
-    "corruption.sampling": _one_of("poisson_disc", "random"),
+    "corruption.sampling": _one_of(*SAMPLINGS),
     "corruption.area_fraction": INSIDE_UNIT,
     "corruption.masks": _one_of("fresh", "bank"),
     "corruption.bank_size": _at_least(1),
@@ -147,6 +158,8 @@ RULES: dict[str, Rule] = {
     "model.conv_gradients": _one_of("auto", "derived", "canonical"),
     "finetune.dice_epsilon": POSITIVE,
     "transfer.parts": _tuple_of(lambda part: part in PARTS, '"encoder", "decoder" or both'),
+    "transfer.freeze": YES_NO,
+    "transfer.second_learning_rate": _at_least(0),
     "transfer.adapt_input": _one_of("refuse", "average"),
     "evaluate.batch_size": _at_least(1),
     "evaluate.threshold": INSIDE_UNIT,
@@ -175,6 +188,16 @@ RULES: dict[str, Rule] = {
     "engine.checkpoint_every_steps": _at_least(0),
     "engine.async_checkpoints": _one_of("auto", "on", "off"),
     "engine.compilation_cache": ((lambda value: bool(value)), '"auto", "off" or a folder'),
+    "launcher": _one_of("local", "slurm"),
+    "workers": _at_least(0),
+    "slurm.partition": PLAIN_NAME,
+    "slurm.account": PLAIN_NAME,
+    "slurm.jobs": _at_least(1),
+    "slurm.time_minutes": _at_least(1),
+    "slurm.gpus": _at_least(0),
+    "slurm.cpus": _at_least(1),
+    "slurm.memory_gb": _at_least(1),
+    "slurm.setup": TEXTS,
     "distributed.coordinator": (
         (lambda value: not value or value.rpartition(":")[2].isdigit()),
         "address:port of process 0, such as 10.0.0.1:9876",
@@ -186,98 +209,3 @@ RULES: dict[str, Rule] = {
     "log_every_steps": _at_least(1),
     **{f"{phase}.{key}": rule for phase in ("pretrain", "finetune") for key, rule in _TRAINING.items()},
 }
-
-
-def check_together(v: dict[str, Any]) -> None:
-    """InputError for settings that are possible alone but not with each other; `v` maps dotted names to values."""
-    size, levels = v["data.image_size"], len(v["model.filters"])
-    multiple = 2 ** (levels - 1)
-    if v["corruption.patch_size"] > min(size):
-        raise InputError(
-            f"config.corruption.patch_size: got {v['corruption.patch_size']}, larger than the image of {size[0]} x "
-            f"{size[1]} pixels (config.data.image_size); use at most {min(size)}"
-        )
-    if v["corruption.masks"] == "bank":
-        _check_mask_bank(v)
-    if any(side % multiple for side in size):
-        larger = tuple(math.ceil(side / multiple) * multiple for side in size)
-        raise InputError(
-            f"config.data.image_size: got {size}, expected multiples of {multiple} for a U-Net of {levels} levels; "
-            f"use {larger} or fewer levels (config.model.filters)"
-        )
-    for width in v["model.filters"]:
-        if width % v["model.groups"]:
-            raise InputError(
-                f"config.model.filters: got {width}, no multiple of config.model.groups={v['model.groups']}; "
-                "change one of the two"
-            )
-    _check_split(v)
-    for name in ("seeds", "split.label_fractions", "split.pretraining_extents", "transfer.parts"):
-        repeated = [a for a, b in itertools.pairwise(sorted(v[name])) if a == b]
-        if repeated:
-            raise InputError(f"config.{name}: got {repeated[0]!r} twice, expected each once; remove one")
-    for phase in ("pretrain", "finetune"):
-        if not v[f"{phase}.max_steps"] and (v[f"{phase}.schedule"] == "cosine" or not v[f"{phase}.max_epochs"]):
-            raise InputError(
-                f"config.{phase}.max_steps: got 0 with schedule {v[f'{phase}.schedule']!r} and max_epochs "
-                f"{v[f'{phase}.max_epochs']}, expected a number of steps; cosine needs it, and training must end"
-            )
-        if v[f"{phase}.schedule"] == "cosine" and v[f"{phase}.warmup_steps"] >= v[f"{phase}.max_steps"]:
-            raise InputError(
-                f"config.{phase}.warmup_steps: got {v[f'{phase}.warmup_steps']}, expected fewer than "
-                f"config.{phase}.max_steps={v[f'{phase}.max_steps']}; lower one or raise the other"
-            )
-    if v["data.format"] == "phantom" and v["data.root"]:
-        raise InputError(
-            f'config.data.root: got {v["data.root"]!r} with config.data.format="phantom", which reads no files; add '
-            "--config.data.format=auto, or leave the root out"
-        )
-    if (v["data.format"], v["data.phantom.anatomy"]) == ("phantom", "abdomen"):
-        for name, expected in (("data.modality", "ct"), ("data.slice_axis", "axial")):
-            if v[name] != expected:
-                raise InputError(
-                    f'config.{name}: got {v[name]!r} with config.data.phantom.anatomy="abdomen", whose scans are '
-                    f'single axial CT slices; use "{expected}", as configs/abdomen_phantom.py does'
-                )
-    if v["data.format"] != "phantom" and not v["data.root"]:
-        raise InputError(
-            'config.data.root: got "", expected the folder of the data set; add --config.data.root=<folder>'
-        )
-
-
-def _check_split(v: dict[str, Any]) -> None:
-    if v["split.file"] and v["split.method"] in ("official", "k_fold"):
-        raise InputError(
-            f"config.split.method: got {v['split.method']!r} with config.split.file, which names the subjects of each "
-            "part; leave one of the two out"
-        )
-    if not math.isclose(sum(v["split.fractions"]), 1.0, abs_tol=1e-6):
-        raise InputError(
-            f"config.split.fractions: got {v['split.fractions']}, which add up to {sum(v['split.fractions']):g}, "
-            "expected training, validation and test shares that add up to 1"
-        )
-    counts = v["split.label_counts"]
-    if counts and len(counts) != len(v["split.label_fractions"]):
-        raise InputError(
-            f"config.split.label_counts: got {len(counts)} counts for {len(v['split.label_fractions'])} "
-            "config.split.label_fractions; give one for each, or ()"
-        )
-    if v["split.fold"] >= v["split.folds"]:
-        raise InputError(
-            f"config.split.fold: got {v['split.fold']}, expected less than config.split.folds={v['split.folds']}"
-        )
-
-
-def _check_mask_bank(v: dict[str, Any]) -> None:
-    height, width = v["data.image_size"]
-    if height != width:
-        raise InputError(
-            f'config.corruption.masks: got "bank" with images of {height} x {width} pixels, expected square ones, '
-            'since a bank turns its masks by 90 degrees; use "fresh" or a square config.data.image_size'
-        )
-    swaps_discs = (v["corruption.task"], v["corruption.sampling"]) == ("context_restoration", "poisson_disc")
-    if v["corruption.bank_pairs"] == "anew" and not swaps_discs:
-        raise InputError(
-            f'config.corruption.bank_pairs: got "anew" with {v["corruption.task"]} and {v["corruption.sampling"]} '
-            'sampling, expected context_restoration and poisson_disc; use "fixed"'
-        )

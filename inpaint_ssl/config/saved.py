@@ -16,8 +16,10 @@ from inpaint_ssl.files import read_json, sha256_of
 NOT_PART_OF_THE_STUDY = (
     *("stage", "log_every_steps", "profile", "deterministic", "evaluate.corruption_gallery", "engine.", "distributed."),
     *("data.device_memory_fraction", "data.stream_threads", "data.stream_prefetch", "clinical."),
+    *("study.from", "study.select_on", "launcher", "workers", "slurm."),
     *("statistics.bootstrap_resamples", "statistics.bootstrap_seed"),
 )
+SELECTING = ("transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent")
 PHASES, LIMITS = ("pretrain", "finetune"), ("max_steps", "max_epochs")
 LENGTHS = {f"{phase}.{name}" for phase in PHASES for name in LIMITS}  # may be raised to go on
 
@@ -58,6 +60,11 @@ def fingerprint(config: ConfigDict) -> str:
 def length_of(config: ConfigDict, phase: str) -> dict[str, int]:
     """The limits of training of "pretrain" or "finetune"; 0 is no limit."""
     return {name: config[phase][name] for name in LIMITS}
+
+
+def evaluated_parts(config: ConfigDict) -> tuple[str, ...]:
+    """Whose scans fine-tuned runs are measured on: where a study selects settings, validation scans too."""
+    return ("validation", "test") if config.study.kind in SELECTING else ("test",)
 
 
 def evaluated_with(config: ConfigDict, phase: str) -> dict[str, Any]:
