@@ -1,5 +1,6 @@
 """What the commands share: flags and the flag --config read from a command line, and how errors are shown."""
 
+import ast
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ def read_flags(
     usage: what is expected, for the message when --config is missing. saved: the config.json of a study whose settings
     are used without --config, or None. Raises InputError when the command line cannot be read.
     """
+    argv = _with_scale(_with_from(argv))
     values = flags.FlagValues()
     define(values)
     flags.DEFINE_boolean("debug", False, "show the traceback of errors", flag_values=values)
@@ -42,6 +44,55 @@ def read_flags(
     if len(rest) > 1:
         raise InputError(f"got the word {rest[1]!r}, expected flags such as --config=configs/quickstart.py")
     return values
+
+
+def _joined(argv: Sequence[str], name: str) -> list[tuple[int, int, str]]:
+    """(position, number of words, value) of every --name=value or --name value."""
+    found = []
+    for place, word in enumerate(argv):
+        flag, is_joined, value = word.partition("=")
+        if flag.lstrip("-") == name and flag.startswith("-"):
+            found.append(
+                (place, 1, value) if is_joined else (place, 2, argv[place + 1] if place + 1 < len(argv) else "")
+            )
+    return found
+
+
+def _with_from(argv: Sequence[str]) -> list[str]:
+    """--config.study.from=a,b as ml-collections reads it: `from` is a word of Python, and texts of a tuple are quoted."""
+    words = list(argv)
+    for place, count, value in reversed(_joined(argv, "config.study.from")):
+        folders = value if value.startswith(("(", "[")) else repr(tuple(part for part in value.split(",") if part))
+        words[place : place + count] = [f'--config.study["from"]={folders}']
+    return words
+
+
+def _with_scale(argv: Sequence[str]) -> list[str]:
+    """--config.scale=tiny also as the argument of the config file, which builds its settings for that scale.
+
+    InputError for a file that has no scales.
+    """
+    scales, files, words = _joined(argv, "config.scale"), _joined(argv, "config"), list(argv)
+    if not scales or not files:
+        return words
+    place, count, value = files[-1]
+    path, _, spec = value.partition(":")
+    if Path(path).is_file() and not _takes_argument(Path(path)):
+        raise InputError(
+            f"--config.scale: {path} has one size only; configs/transfer_grid.py, pretraining_grid.py, "
+            "optimal_strategy.py, unlabelled_extent.py and clinical.py have tiny, reduced and full"
+        )
+    words[place : place + count] = [f"--config={path}:{','.join(part for part in (spec, scales[-1][2]) if part)}"]
+    return words
+
+
+def _takes_argument(path: Path) -> bool:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):
+        return True  # loading it will say what is wrong
+    made = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "get_config"]
+    return not made or bool(made[0].args.args)
 
 
 def _define_config(argv: Sequence[str], saved: Path | None, usage: str, values: flags.FlagValues) -> None:

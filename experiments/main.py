@@ -1,6 +1,6 @@
 """Run a study: python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-Without --workdir the folder is runs/<config.study>. Without --config the study in --workdir goes on with the settings
+Without --workdir the folder is runs/<config.study.name>. Without --config the study in --workdir goes on with the settings
 of its config.json. Any setting can be changed on the command line, for example --config.seeds=0,1,2 or
 --config.stage=report; --config.stage=gallery only draws how a slice is corrupted. Exit codes: 0 complete, 1 a run of
 the study failed, 2 something given cannot be used, 75 stopped by SIGTERM, SIGINT or SIGUSR1 after saving, or because
@@ -20,7 +20,7 @@ from rich.console import Console
 
 from configs import base
 from experiments.command_line import error_console, read_flags, wants_help, wants_traceback
-from inpaint_ssl.config import resolve
+from inpaint_ssl.config import inherit, resolve
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.machines import Machines, start
 from inpaint_ssl.signals import EXIT_AT_ONCE, EXIT_STOPPED, Stopped, Stops, graceful_stop
@@ -35,7 +35,10 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
 
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string(
-            "workdir", "", "folder of the study; made when missing; default: runs/<config.study>", flag_values=values
+            "workdir",
+            "",
+            "folder of the study; made when missing; default: runs/<config.study.name>",
+            flag_values=values,
         )
 
     def saved(values: flags.FlagValues) -> Path | None:
@@ -48,9 +51,9 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
 
 def _default_workdir(config: ConfigDict) -> Path:
     """runs/<name of the study>; InputError for a name that would be another folder or none."""
-    name = str(config.get("study", "")).replace(" ", "_")
+    name = str(config.study.name).replace(" ", "_")
     if not name.strip("._") or "/" in name:
-        raise InputError(f"config.study: got {name!r}, which names no folder of runs/; give --workdir=<folder>")
+        raise InputError(f"config.study.name: got {name!r}, which names no folder of runs/; give --workdir=<folder>")
     return Path("runs", name)
 
 
@@ -82,7 +85,7 @@ def _log_to(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
-def _run(config: ConfigDict, workdir: Path, machines: Machines, errors: Console) -> int:
+def _run(config: ConfigDict, workdir: Path, machines: Machines, errors: Console, argv: Sequence[str]) -> int:
     """Run the study; of several processes the first alone writes and speaks."""
     from inpaint_ssl.study import run_study
 
@@ -98,7 +101,7 @@ def _run(config: ConfigDict, workdir: Path, machines: Machines, errors: Console)
     with _log_to(_LogFile(workdir) if writes else logging.NullHandler()), graceful_stop(warn) as request:
         try:
             console, stops = Console(quiet=not writes), Stops(stop, lambda: request.requested)
-            return 0 if run_study(config, base.get_config(), workdir, console, machines, stops) else 1
+            return 0 if run_study(config, base.get_config(), workdir, console, machines, stops, argv) else 1
         except Exception as error:
             if not isinstance(error, InputError | OSError | Stopped):
                 machines.settle()  # when another process has ended, that is the cause, and this one ends here saying so
@@ -114,12 +117,15 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         config, workdir, debug = parse(argv)
+        config, notes = inherit(resolve(config, base.get_config()))
         config = resolve(config, base.get_config())
         if workdir.exists() and not workdir.is_dir():
             raise InputError(f"--workdir: {workdir} is a file, expected a folder or a path where one can be made")
         given = config.distributed
+        for note in notes:
+            print(f"note: {note}")
         machines = start(given.coordinator, given.processes, given.process)
-        code = _run(config, workdir, machines, errors)
+        code = _run(config, workdir, machines, errors, argv)
         machines.end(code)
         return code
     except Stopped as stopped:

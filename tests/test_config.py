@@ -109,7 +109,7 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
         ({"data__hu_windows": ((0.0, 50.0),)}, ("hu_windows", "width above 0")),
         ({"use_gpu": True}, ("config.use_gpu", "no such setting")),
         ({"data__imagesize": (64, 64)}, ("config.data.imagesize", "did you mean config.data.image_size?")),
-        ({"study": "../up"}, ("config.study", "letters")),
+        ({"study__name": "../up"}, ("config.study.name", "letters")),
     ],
 )
 def test_wrong_settings_are_refused(settings, parts) -> None:

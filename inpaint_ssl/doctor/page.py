@@ -57,8 +57,8 @@ def _context(
     css = [Path(inpaint_ssl.report.__file__).with_name("page.css"), _HERE / "page.css"]
     return {
         "css": Markup("\n".join(file.read_text(encoding="utf-8") for file in css)),
-        "name": found.reader.name if found else config.study,
-        "study": config.study,
+        "name": found.reader.name if found else config.study.name,
+        "study": config.study.name,
         "summary": summary(plan),
         "counts": {severity: sum(f.severity == severity for f in plan.findings) for severity in SEVERITIES},
         "findings": [_finding(finding, found, tiles) for finding in plan.findings],

@@ -1,7 +1,7 @@
 """The cells of a study: one run directory each, named by its meaning."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +9,33 @@ from ml_collections import ConfigDict
 
 from inpaint_ssl.files import read_csv, read_json
 
-ARMS = ("from_scratch", "pretrained")
+FROM_SCRATCH, PRETRAINED = ARMS = ("from_scratch", "pretrained")
 EVALUATION = "evaluation.json"  # what a cell's rows were measured with
+FAILED = "failed.json"  # why the last try at a cell failed
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run. `label_fraction` is 0 for pretraining, which uses no labels."""
+    """One training run. `label_fraction` is 0 for pretraining, which uses no labels.
+
+    arm: what is compared; of a pretraining the arm that it serves, "" where there is only one. settings: dotted
+    settings in which the run differs from the study's. start: the run whose best weights it begins with, whole after
+    another fine-tuning, the parts of config.transfer.parts after a pretraining; None for fresh weights.
+    """
 
     phase: str  # "pretrain" | "finetune"
     seed: int
     arm: str = ""
     label_fraction: float = 0.0
     subset_draw: int = 0
+    settings: tuple[tuple[str, Any], ...] = ()
+    start: "Cell | None" = None
 
     @property
     def directory(self) -> str:
         """Relative to the study's folder."""
         if self.phase == "pretrain":
-            return f"pretrain/seed-{self.seed}"
+            return f"pretrain/{f'{self.arm}_' if self.arm else ''}seed-{self.seed}"
         percent = f"{100 * self.label_fraction:.10g}".replace(".", "p")
         return f"finetune/{self.arm}_labels-{percent}pct_draw-{self.subset_draw}_seed-{self.seed}"
 
@@ -35,8 +43,32 @@ class Cell:
     def name(self) -> str:
         """For a person to read."""
         if self.phase == "pretrain":
-            return f"pretrain seed {self.seed}"
+            return f"pretrain {f'{self.arm} ' if self.arm else ''}seed {self.seed}"
         return f"finetune {self.arm} {100 * self.label_fraction:g} % labels seed {self.seed}"
+
+    def with_seed(self, seed: int) -> "Cell":
+        """The same run of another seed, and so those that it begins with."""
+        return replace(self, seed=seed, start=self.start and self.start.with_seed(seed))
+
+    def config(self, study: ConfigDict) -> ConfigDict:
+        """The settings of this run, those of `study` unless its own differ."""
+        if not self.settings:
+            return study
+        own = study.copy_and_resolve_references()
+        with own.unlocked():
+            for name, value in self.settings:
+                *path, key = name.split(".")
+                section = own
+                for part in path:
+                    section = section[part]
+                section[key] = value
+        return own.lock()
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able, for manifest.json."""
+        values = {name: value for name, value in vars(self).items() if name not in ("settings", "start")}
+        started = self.start.directory if self.start else ""
+        return {**values, "settings": dict(self.settings), "start": started}
 
     def result(self, workdir: Path) -> dict[str, Any] | None:
         """What training wrote when it ended, or None while it has not."""
@@ -96,24 +128,8 @@ class Group:
 
 
 def grouped(cells: Sequence[Cell]) -> list[Group]:
-    """The cells by phase, arm, label fraction and draw, in the order in which each first comes up."""
-    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    """The cells by all but their seed, in the order in which each first comes up."""
+    groups: dict[Cell, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.phase, cell.arm, cell.label_fraction, cell.subset_draw), []).append(cell)
+        groups.setdefault(cell.with_seed(0), []).append(cell)
     return [Group(tuple(members)) for members in groups.values()]
-
-
-def pretrain_cells(config: ConfigDict) -> list[Cell]:
-    """One pretraining per seed, shared by every label fraction; none when an earlier study's is used."""
-    if config.transfer.pretrained_study:
-        return []
-    return [Cell("pretrain", seed) for seed in config.seeds]
-
-
-def finetune_cells(config: ConfigDict) -> list[Cell]:
-    """Both arms at every label fraction and seed; the two arms of a pair follow each other."""
-    fractions: Sequence[float] = sorted(config.split.label_fractions)
-    draw = config.split.subset_draw
-    return [
-        Cell("finetune", seed, arm, fraction, draw) for seed in config.seeds for fraction in fractions for arm in ARMS
-    ]

@@ -1,7 +1,7 @@
 """Measures trained cells on the test scans and writes what statistics and report read."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from inpaint_ssl.config import evaluated_with
+from inpaint_ssl.config import evaluated_parts, evaluated_with
+from inpaint_ssl.data import SliceSource
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic, write_npz_atomic
 from inpaint_ssl.progress import StageProgress
@@ -39,15 +40,16 @@ class Evaluator:
         shapes = jax.eval_shape(self.phases.init(cell.phase), stream_key(0, "shapes"))
         params = best_weights(directory, shapes)
         columns = {
-            "study": self.config.study,
+            "study": self.config.study.name,
             "dataset": self.data.dataset_name,
             "arm": cell.arm or "pretrained",
             "label_fraction": cell.label_fraction or "",
             "subset_draw": cell.subset_draw,
             "seed": cell.seed,
-            "split": "test",
         }
-        began, total = time.monotonic(), len(self.data.test.scans)
+        parts = evaluated_parts(self.config) if cell.phase == "finetune" else ("test",)
+        sources = {part: {"validation": self.data.validation, "test": self.data.test}[part] for part in parts}
+        began, total = time.monotonic(), sum(len(source.scans) for source in sources.values())
         with StageProgress(f"evaluate {cell.name}", total, "scan", console=self.console) as progress:
 
             def on_scan(done: int) -> None:
@@ -56,7 +58,14 @@ class Evaluator:
                 progress.update(done, f"{done / (time.monotonic() - began):.1f} scans/s")
 
             measure = self._inpainting if cell.phase == "pretrain" else self._segmentation
-            evaluation = measure(cell, params, columns, on_scan)
+            evaluations, before = [], 0
+            for part, source in sources.items():
+                done_before = before
+                evaluations.append(
+                    measure(cell, params, source, {**columns, "split": part}, lambda done: on_scan(done_before + done))
+                )
+                before += len(source.scans)
+            evaluation = _together(evaluations)
             progress.finish(total, "")
         (directory / EVALUATION).unlink(missing_ok=True)  # what is written from here on may be of other settings
         for name, arrays in evaluation.examples.items():
@@ -67,13 +76,13 @@ class Evaluator:
         write_json_atomic(directory / EVALUATION, evaluated_with(self.config, cell.phase))
 
     def _segmentation(
-        self, cell: Cell, params: Params, columns: dict[str, Any], on_scan: Callable[[int], None]
+        self, cell: Cell, params: Params, source: SliceSource, columns: dict[str, Any], on_scan: Callable[[int], None]
     ) -> Evaluation:
         del cell
         return evaluate_segmentation(
             self.predict,
             params,
-            self.data.test,
+            source,
             self.data.measures,
             columns,
             batch_size=self.config.evaluate.batch_size,
@@ -82,13 +91,13 @@ class Evaluator:
         )
 
     def _inpainting(
-        self, cell: Cell, params: Params, columns: dict[str, Any], on_scan: Callable[[int], None]
+        self, cell: Cell, params: Params, source: SliceSource, columns: dict[str, Any], on_scan: Callable[[int], None]
     ) -> Evaluation:
-        restore = make_restore_step(self.phases.inpainter, self.phases.corrupt)
+        restore = make_restore_step(self.phases.inpainter, self.phases.corruptor(cell.config(self.config)))
         return evaluate_inpainting(
             jax.jit(restore),
             params,
-            self.data.test,
+            source,
             self.data.channel_names,
             columns,
             key=stream_key(cell.seed, "test/corruption"),
@@ -96,3 +105,10 @@ class Evaluator:
             examples=self.config.evaluate.inpainting_examples,
             on_scan=on_scan,
         )
+
+
+def _together(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Rows of all parts; pictures of the last one, the test scans."""
+    rows = [row for one in evaluations for row in one.rows]
+    slice_rows = [row for one in evaluations for row in one.slice_rows]
+    return Evaluation(rows, slice_rows, evaluations[-1].examples)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from inpaint_ssl.batches import make_batch
+from inpaint_ssl.config import pixels_of
 from inpaint_ssl.corruption import CORRUPTORS, PatchSpec
 from inpaint_ssl.corruption.spec import Sampling, Task
 from inpaint_ssl.data import Preprocessing, ReaderSettings, SliceSource, open_dataset, source_of
@@ -18,8 +19,7 @@ from inpaint_ssl.progress import StageProgress
 from inpaint_ssl.report.page import write_gallery_picture
 from inpaint_ssl.rng import stream_key
 
-PAPER_PATCH_SIZES = (64, 32, 16, 8)  # pixels, at PAPER_SIDE x PAPER_SIDE
-PAPER_SIDE = 512
+PAPER_PATCH_SIZES = (64, 32, 16, 8)  # pixels, at 512 x 512
 ROWS: tuple[tuple[Task, Sampling], ...] = (
     ("context_prediction", "poisson_disc"),
     ("context_prediction", "random"),
@@ -66,7 +66,7 @@ def write_gallery(config: ConfigDict, source: SliceSource, workdir: Path, consol
 
 def patch_sizes(image_size: tuple[int, int]) -> tuple[int, ...]:
     """The paper's patch sizes scaled to an image of (height, width) pixels, largest first, each once."""
-    return tuple(dict.fromkeys(max(1, size * min(image_size) // PAPER_SIDE) for size in PAPER_PATCH_SIZES))
+    return tuple(dict.fromkeys(pixels_of(size, image_size) for size in PAPER_PATCH_SIZES))
 
 
 def corrupt(

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,13 +22,15 @@ from inpaint_ssl.models import UNet
 from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import (
+    LossFunction,
+    ValidationStep,
     inpainting_loss,
     make_inpainting_validation_step,
     make_segmentation_validation_step,
     make_train_step,
     segmentation_loss,
 )
-from inpaint_ssl.study.prepare import StudyData
+from inpaint_ssl.study.prepare import StudyData, patch_spec
 from inpaint_ssl.types import TrainState
 
 # Arrays of the first level's size that a step can hold at once, deeper levels included, and the share of the memory
@@ -49,19 +52,19 @@ def _bytes_of(source: SliceSource, dtype: Any) -> int:
     return len(source) * height * width * (channels * device_type(source, dtype).itemsize + 1)
 
 
-def make_corruptor(config: ConfigDict, data: StudyData) -> Corruptor:
+def make_corruptor(config: ConfigDict) -> Corruptor:
     """Fresh patches for every image and step, or the masks of a bank that serves all seeds."""
-    settings = config.corruption
+    settings, patches = config.corruption, patch_spec(config)
     if settings.masks == "fresh":
         corrupt = CORRUPTORS[settings.task]
-        return lambda key, image: corrupt(key, image, data.patches)
+        return lambda key, image: corrupt(key, image, patches)
     key = stream_key(settings.bank_seed, "mask_bank")
-    bank = make_mask_bank(key, config.data.image_size, data.patches, settings.task, settings.bank_size)
+    bank = make_mask_bank(key, config.data.image_size, patches, settings.task, settings.bank_size)
     return functools.partial(corrupt_from_bank, bank=bank, pair_anew=settings.bank_pairs == "anew")
 
 
 class Phase(NamedTuple):
-    """What is compiled once for all runs of a phase whose schedule is the same."""
+    """What trains a run: programs, shared by all runs that compute alike, and its own optimiser and schedule."""
 
     programs: Programs
     optimizer: optax.GradientTransformation
@@ -83,19 +86,11 @@ class Phases:
         }
         self.inpainter = UNet(out_channels=len(data.channel_names), head="inpainting", **model)
         self.segmenter = UNet(out_channels=len(data.classes.names), head="segmentation", **model)
-        membership = jnp.asarray(data.classes.membership())
-        corrupt = self.corrupt = make_corruptor(config, data)
-        self._losses = {
-            "pretrain": inpainting_loss(self.inpainter, corrupt),
-            "finetune": segmentation_loss(self.segmenter, membership, config.finetune.dice_epsilon),
-        }
-        self._validation = {
-            "pretrain": make_inpainting_validation_step(self.inpainter, corrupt),
-            "finetune": make_segmentation_validation_step(self.segmenter, membership),
-        }
+        self._membership = jnp.asarray(data.classes.membership())
         self.feed, self.validation_feed = self._feeds(data, machines)
         self._placed: tuple[Any, Any] | None = None
-        self.get = functools.cache(self._build)
+        self._corruptors: dict[Any, Corruptor] = {}
+        self._programs: dict[Any, Programs] = {}
         self._image_shape = (*config.data.image_size, len(data.channel_names))
         self.init = functools.cache(self._initialiser)
 
@@ -120,20 +115,41 @@ class Phases:
 
         return feed(sources[0]), feed(sources[1])
 
-    def _build(self, phase: str, seeds: int, steps_per_epoch: int) -> Phase:
-        section = self.config[phase]
+    def corruptor(self, own: ConfigDict) -> Corruptor:
+        """The corruption of a run with the settings `own`; made once for all that corrupt alike."""
+        key = tuple(own.corruption.items())
+        if key not in self._corruptors:
+            self._corruptors[key] = make_corruptor(own)
+        return self._corruptors[key]
+
+    def get(self, own: ConfigDict, phase: str, seeds: int, steps_per_epoch: int, frozen: Sequence[str] = ()) -> Phase:
+        """The phase of a run with the settings `own`; runs that differ in their learning rate share the programs.
+
+        steps_per_epoch: 0 where the schedule does not depend on it.
+        """
+        section = own[phase]
         settings = OptimSettings(**{name: section[name] for name in OptimSettings.__dataclass_fields__})
-        schedule = make_schedule(settings, steps_per_epoch)
-        optimizer = make_optimizer(settings, schedule)
-        programs = Programs(
-            self.settings,
-            seeds,
-            lambda axis_name: make_train_step(self._losses[phase], optimizer, axis_name=axis_name),
-            self.feed.fetch,
-            self._validation[phase],
-            self.validation_feed.fetch,
-        )
-        return Phase(programs, optimizer, schedule)
+        optimizer = make_optimizer(settings, steps_per_epoch)
+        corrupted = tuple(own.corruption.items()) if phase == "pretrain" else ()
+        key = (phase, seeds, steps_per_epoch, tuple(frozen), corrupted)
+        if key not in self._programs:
+            loss, validation = self._loss(own, phase)
+            self._programs[key] = Programs(
+                self.settings,
+                seeds,
+                lambda axis_name: make_train_step(loss, optimizer, frozen=frozen, axis_name=axis_name),
+                self.feed.fetch,
+                validation,
+                self.validation_feed.fetch,
+            )
+        return Phase(self._programs[key], optimizer, make_schedule(settings, steps_per_epoch))
+
+    def _loss(self, own: ConfigDict, phase: str) -> tuple[LossFunction, ValidationStep]:
+        if phase == "pretrain":
+            corrupt = self.corruptor(own)
+            return inpainting_loss(self.inpainter, corrupt), make_inpainting_validation_step(self.inpainter, corrupt)
+        loss = segmentation_loss(self.segmenter, self._membership, own.finetune.dice_epsilon)
+        return loss, make_segmentation_validation_step(self.segmenter, self._membership)
 
     def check_memory(self, phase: str, seeds: int) -> None:
         """InputError, with the largest batch that would fit, when a training step needs more memory than there is.
@@ -145,7 +161,7 @@ class Phases:
         pixels = section.batch_size * height * width * (channels + AT_MOST_MAPS * self.config.model.filters[0])
         if 4 * pixels * seeds < SURELY_FITS * limit:
             return
-        programs, optimizer, _ = self.get(phase, seeds, int(section.schedule == "epoch_decay"))
+        programs, optimizer, _ = self.get(self.config, phase, seeds, int(section.schedule == "epoch_decay"))
         params = jax.eval_shape(self.init(phase), stream_key(0, "shapes"))
         state = TrainState(params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32))
         item = self.feed.assemble(np.arange(1), 1, slice(None))

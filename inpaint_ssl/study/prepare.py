@@ -28,6 +28,7 @@ from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
 from inpaint_ssl.measure import Measures
 from inpaint_ssl.qdess import QdessSequence
+from inpaint_ssl.study.designs import cells_of
 from inpaint_ssl.study.pretrained import check_pretraining
 
 
@@ -43,7 +44,6 @@ class StudyData:
     measures: Measures
     channel_names: tuple[str, ...]
     preprocessing: Preprocessing
-    patches: PatchSpec
     splits: Splits
     learning: SliceSource
     pretraining: SliceSource
@@ -58,6 +58,21 @@ class StudyData:
         """What is segmented."""
         return self.measures.classes
 
+    def pretraining_of(self, own: ConfigDict) -> SliceSource:
+        """The slices that a run with the settings `own` is pretrained on."""
+        extent = own.split.pretraining_extent
+        subjects = self.splits.pretraining_subsets[extent] if extent else self.splits.pretraining
+        return self.learning.subset(subjects, labelled_only=not own.data.use_unlabelled)
+
+    def labelled(self, fraction: float) -> SliceSource:
+        """The slices of a label subset; 1 is the training set, whether or not the study has it among its fractions."""
+        return self.training.subset(self.splits.label_subsets.get(fraction, self.splits.train))
+
+
+def patch_spec(config: ConfigDict) -> PatchSpec:
+    """The patches that config.corruption asks for."""
+    return PatchSpec(config.corruption.patch_size, config.corruption.sampling, config.corruption.area_fraction)
+
 
 def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[[], str] = str) -> StudyData:
     """Prepare and check everything; writes nothing to `workdir`.
@@ -65,8 +80,8 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
     Raises InputError naming file or setting, and signals.Stopped when stop() names a signal while scans are read.
     """
     data = config.data
-    patches = PatchSpec(config.corruption.patch_size, config.corruption.sampling, config.corruption.area_fraction)
-    patches.check(data.image_size, config.corruption.task)
+    for own in [config, *(cell.config(config) for cell in cells_of(config) if cell.phase == "pretrain")]:
+        patch_spec(own).check(data.image_size, own.corruption.task)
     preprocessing = Preprocessing.from_config(data.to_dict())
     dataset = open_dataset(ReaderSettings.from_config(data.to_dict()))
     classes = class_map(data.classes, dataset.labels)
@@ -88,6 +103,8 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
     used = [records[scan.scan_id] for scan in source.scans]
     sha256 = sha256_of([[one.scan_id, one.image_sha256, one.label_sha256] for one in used])
     _check_same_scans(workdir, sha256)
+    extents = splits.pretraining_subsets if config.study.kind == "unlabelled_extent" else {}
+    pretrained_on = {*splits.pretraining, *(subject for subjects in extents.values() for subject in subjects)}
     parts = {"training": splits.train, "validation": splits.validation}
     channel_names = _channel_names(dataset, preprocessing)
     check_pretraining(config, preprocessing, channel_names, dataset.name, splits)
@@ -99,9 +116,8 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
         measures=measures,
         channel_names=channel_names,
         preprocessing=preprocessing,
-        patches=patches,
         splits=splits,
-        learning=source.subset({*splits.train, *splits.pretraining}, labelled_only=not data.use_unlabelled),
+        learning=source.subset({*splits.train, *pretrained_on}, labelled_only=not data.use_unlabelled),
         pretraining=source.subset(splits.pretraining, labelled_only=not data.use_unlabelled),
         **{name: source.subset(subjects, labelled_only=True) for name, subjects in parts.items()},
         test=test,

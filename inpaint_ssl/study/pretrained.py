@@ -33,6 +33,13 @@ def pretraining_folders(config: ConfigDict, workdir: Path) -> dict[int, Path]:
     return found
 
 
+def start_folder(config: ConfigDict, workdir: Path, start: Cell) -> Path:
+    """The folder of the run whose best weights another begins with; of a pretraining, perhaps in an earlier study."""
+    if start.phase == "pretrain" and config.transfer.pretrained_study:
+        return pretraining_folders(config, workdir)[start.seed]
+    return workdir / start.directory
+
+
 def check_pretraining(
     config: ConfigDict, preprocessing: Preprocessing, channel_names: tuple[str, ...], dataset_name: str, splits: Splits
 ) -> None:

@@ -9,8 +9,11 @@ from ml_collections import ConfigDict
 
 from inpaint_ssl.config import evaluated_with, fingerprint, flatten
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
-from inpaint_ssl.files import write_csv_atomic, write_json_atomic
-from inpaint_ssl.study.cells import Cell
+from inpaint_ssl.files import read_json, write_csv_atomic, write_json_atomic
+from inpaint_ssl.study.cells import FAILED, Cell
+
+# DEMO from inpaint_ssl.study.demographics import demographics
+from inpaint_ssl.study.designs import arms_of, is_reported
 from inpaint_ssl.study.phases import compute_dtype
 from inpaint_ssl.study.prepare import StudyData
 from inpaint_ssl.versions import versions
@@ -85,16 +88,53 @@ def make_manifest(config: ConfigDict, data: StudyData) -> dict[str, Any]:
 
 
 def collect_rows(config: ConfigDict, workdir: Path, cells: Sequence[Cell]) -> None:
-    """The rows of every cell that is measured as config.clinical now has it, as per_scan.csv and per_slice.csv."""
+    """The rows of every cell that is measured as config.clinical now has it, as per_scan.csv and per_slice.csv.
+
+    Of an arm that is trained twice the first run is no arm and has no rows.
+    """
     for phase, name, columns in (
         ("finetune", "per_scan.csv", SCAN_COLUMNS),
         ("pretrain", "per_slice.csv", SLICE_COLUMNS),
     ):
         settings = evaluated_with(config, phase)
-        measured = [cell for cell in cells if cell.phase == phase and cell.is_evaluated(workdir, settings)]
+        of_phase = [cell for cell in cells if cell.phase == phase and is_reported(config, cell)]
+        measured = [cell for cell in of_phase if cell.is_evaluated(workdir, settings)]
         rows = [row for cell in measured for row in cell.rows(workdir)]
         if rows or (workdir / name).exists():
             write_csv_atomic(workdir / name, columns, rows)
+
+
+def _listed(config: ConfigDict, workdir: Path, cell: Cell) -> dict[str, Any]:
+    """One cell of study.json: "complete", "trained", "failed" with its error, or "missing"."""
+    about = {
+        "name": cell.name,
+        "directory": cell.directory,
+        "phase": cell.phase,
+        "arm": cell.arm,
+        "label_fraction": cell.label_fraction or None,
+        "seed": cell.seed,
+        "subset_draw": cell.subset_draw,
+    }
+    result = cell.result(workdir)
+    if result is None:
+        failed = workdir / cell.directory / FAILED
+        if failed.exists():
+            return {**about, "status": "failed", "error": read_json(failed, "why a run failed")["error"]}
+        return {**about, "status": "missing"}
+    evaluated = cell.is_evaluated(workdir, evaluated_with(config, cell.phase)) or not is_reported(config, cell)
+    return {**about, "status": "complete" if evaluated else "trained", **result}
+
+
+def _arms(config: ConfigDict, data: StudyData) -> list[dict[str, Any]]:
+    """The arms, of pretraining sets of several sizes with how much each of them holds."""
+    arms = arms_of(config)
+    for arm in arms:
+        if "extent" in arm:
+            source = data.learning.subset(data.splits.pretraining_subsets[arm["extent"]])
+            subjects = {scan.subject_id for scan in source.scans}
+            counts = {"subjects": len(subjects), "scans": len(source.scans), "slices": len(source)}
+            arm.update({f"pretraining_{what}": count for what, count in counts.items()})
+    return arms
 
 
 def write_study(
@@ -105,32 +145,23 @@ def write_study(
     workdir: Path,
     cells: Sequence[Cell],
 ) -> None:
-    """study.json: the contract with statistics and report; cells that are not trained yet are left out."""
-    done = [(cell, cell.result(workdir)) for cell in cells]
-    listed = [
-        {
-            "name": cell.name,
-            "directory": cell.directory,
-            "phase": cell.phase,
-            "arm": cell.arm,
-            "label_fraction": cell.label_fraction or None,
-            "seed": cell.seed,
-            "subset_draw": cell.subset_draw,
-            "status": "complete" if cell.is_evaluated(workdir, evaluated_with(config, cell.phase)) else "trained",
-            **result,
-        }
-        for cell, result in done
-        if result is not None
-    ]
+    """study.json: the contract with statistics and report."""
+    listed = [_listed(config, workdir, cell) for cell in cells]
     splits = data.splits
+    fractions = sorted({cell.label_fraction for cell in cells if cell.phase == "finetune"})
     study = {
         "format_version": 1,
-        "study": config.study,
+        "study": config.study.name,
+        "kind": config.study.kind,
+        "select_on": config.study.select_on,
+        "from": list(config.study["from"]),
+        "scale": config.scale,
+        "arms": _arms(config, data),
         "dataset": data.dataset_name,
         "modality": config.data.modality,
         "classes": list(data.classes.names),
-        "label_fractions": sorted(splits.label_subsets),
-        "label_counts": {repr(fraction): len(subset) for fraction, subset in splits.label_subsets.items()},
+        "label_fractions": fractions,
+        "label_counts": {repr(f): len(splits.label_subsets.get(f, splits.train)) for f in fractions},
         "seeds": list(config.seeds),
         "subset_draw": config.split.subset_draw,
         "alpha": config.statistics.alpha,
@@ -150,6 +181,7 @@ def write_study(
         "device": manifest["device"],
         "settings": {name: repr(value) for name, value in flatten(config).items()},
         "cells": listed,
-        "seconds": sum(cell["seconds"] for cell in listed),
+        "demographics": [],  # DEMO
+        "seconds": sum(cell.get("seconds", 0.0) for cell in listed),
     }
     write_json_atomic(workdir / "study.json", study)

@@ -1,9 +1,9 @@
 """Runs the stages of a study; whatever is complete already is left as it is."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -13,11 +13,12 @@ from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.machines import Machines
 from inpaint_ssl.report import print_table, write_report
-from inpaint_ssl.signals import Stopped, Stops
-from inpaint_ssl.study.cells import Cell, Group, finetune_cells, grouped, pretrain_cells
-
-if TYPE_CHECKING:
-    from inpaint_ssl.study.training import Trainer
+from inpaint_ssl.signals import Stops
+from inpaint_ssl.study import launch
+from inpaint_ssl.study.cells import Cell, grouped
+from inpaint_ssl.study.claims import Claims
+from inpaint_ssl.study.designs import analyses_alone, cells_of, is_reported
+from inpaint_ssl.study.selecting import rank_studies, write_selection
 
 log = logging.getLogger(__name__)
 
@@ -29,35 +30,46 @@ def run_study(
     console: Console,
     machines: Machines | None = None,
     stops: Stops | None = None,
+    argv: Sequence[str] = (),
 ) -> bool:
     """Run `config.stage` of the study in `workdir`; True when every cell of the stage is complete.
 
     `config` and `base` come from inpaint_ssl.config.resolve and configs/base.py. Finished cells are skipped; a finished
-    study is only printed. A cell that diverges is reported and does not stop the others. Raises InputError when data,
+    study is only printed. A cell that fails is reported and does not stop the others. Raises InputError when data,
     splits or `workdir` do not fit, before anything is written, and when a checkpoint can be neither read nor written;
     signals.Stopped, after saving, when `stops` name a signal. Of several `machines` (processes), which share `workdir`,
-    the first alone writes; all must call this with the same settings.
+    the first alone writes; all must call this with the same settings. argv: the command line, with which other
+    processes or jobs are started where config.launcher and config.workers ask for them; without it none are.
     """
     machines, stops = machines or Machines(1, 0, {}), stops or Stops()
     for note in check_same_study(workdir, config):
-        note = f"{note}; runs that stopped early stay as they are"
-        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
-    cells = [*pretrain_cells(config), *finetune_cells(config)]
+        _tell(console, f"{note}; runs that stopped early stay as they are")
+    if analyses_alone(config):
+        rank_studies(config, base, workdir, console)
+        _report(config, workdir, console, finished=False)
+        return True
+    cells = cells_of(config)
     finished = config.stage == "report" or machines.any(
         "finished", machines.is_writer() and _is_finished(config, workdir, cells)
     )
     complete = True
     if config.stage not in ("gallery", "report") and not finished:
-        complete = _train_and_evaluate(config, base, workdir, console, cells, machines, stops)
+        complete = _train_and_evaluate(config, base, workdir, console, cells, machines, stops, argv)
     if machines.is_writer():
         if config.stage == "gallery":
             from inpaint_ssl.study.gallery import draw_gallery
 
             draw_gallery(config, workdir, console)
         else:
+            if not finished or config.stage == "report":
+                write_selection(config, workdir)
             _report(config, workdir, console, finished)
     machines.barrier("reported")  # a process that has come to its end would end the others
     return complete
+
+
+def _tell(console: Console, note: str) -> None:
+    console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _report(config: ConfigDict, workdir: Path, console: Console, finished: bool) -> None:
@@ -71,15 +83,17 @@ def _report(config: ConfigDict, workdir: Path, console: Console, finished: bool)
     print_table(workdir, console)
 
 
-def _is_finished(config: ConfigDict, workdir: Path, cells: list[Cell]) -> bool:
-    """True when every cell is evaluated and study.json, which is written after the collected rows, knows of it."""
-    path = workdir / "study.json"
-    done = all(
-        cell.is_trained(workdir, length_of(config, cell.phase))
-        and cell.is_evaluated(workdir, evaluated_with(config, cell.phase))
-        for cell in cells
+def is_complete(config: ConfigDict, workdir: Path, cell: Cell) -> bool:
+    """True when a cell is trained and, unless it is the first of two training runs of an arm, evaluated."""
+    return cell.is_trained(workdir, length_of(config, cell.phase)) and (
+        not is_reported(config, cell) or cell.is_evaluated(workdir, evaluated_with(config, cell.phase))
     )
-    if not path.exists() or not done:
+
+
+def _is_finished(config: ConfigDict, workdir: Path, cells: list[Cell]) -> bool:
+    """True when every cell is complete and study.json, which is written after the collected rows, knows of it."""
+    path = workdir / "study.json"
+    if not path.exists() or not all(is_complete(config, workdir, cell) for cell in cells):
         return False
     recorded = read_json(path, "summary of a study")["cells"]
     return sum(cell["status"] == "complete" for cell in recorded) == len(cells)
@@ -93,41 +107,44 @@ def _train_and_evaluate(
     cells: list[Cell],
     machines: Machines,
     stops: Stops,
+    argv: Sequence[str],
 ) -> bool:
     # Imported here so that printing a finished study and the report stage start without jax.
     from inpaint_ssl.data import write_splits
     from inpaint_ssl.runtime import configure
     from inpaint_ssl.study.gallery import write_gallery
     from inpaint_ssl.study.prepare import prepare
-    from inpaint_ssl.study.record import collect_rows, make_manifest, write_study
+    from inpaint_ssl.study.record import make_manifest
     from inpaint_ssl.study.training import Trainer
+    from inpaint_ssl.study.work import Work
 
-    configure(config)
+    groups = [group for group in grouped(cells) if config.stage in ("all", "evaluate", group.phase)]
+
+    def left() -> int:
+        return sum(not all(is_complete(config, workdir, cell) for cell in group.cells) for group in groups)
+
     _check_stage(config.stage, cells, workdir)
+    if argv and machines.count == 1 and launch.wanted(config, left()):
+        launch.run(config, argv, workdir, console, stops, left(), left)
+        return left() == 0
+    configure(config)
     data = prepare(config, workdir, console, stops.here)
     manifest = make_manifest(config, data)
     _check_same_dtype(workdir, manifest)
+    claims = Claims(workdir)
+    stops = Stops(stops.together, lambda: stops_here() or claims.lost()) if (stops_here := stops.here) else stops
     trainer = Trainer(config, data, workdir, manifest, console, machines, stop=stops.together)
     # A gallery from before config.json may be one of other settings.
     has_gallery = (workdir / "config.json").exists() and (workdir / "gallery.npz").exists()
     machines.barrier("prepared")  # all have read what an earlier start left
     if machines.is_writer():
-        if config.evaluate.corruption_gallery and cells[0].phase == "pretrain" and not has_gallery:
+        pretrains = any(cell.phase == "pretrain" for cell in cells)
+        if config.evaluate.corruption_gallery and pretrains and not has_gallery:
             write_gallery(config, data.training, workdir, console)
         write_json_atomic(workdir / "config.json", to_json(config))
         write_json_atomic(workdir / "manifest.json", manifest)
         write_splits(workdir / "splits.json", data.splits)
-    complete = True
-    for group in grouped(cells):
-        if config.stage not in ("all", "evaluate", group.phase):
-            continue
-        if signal := stops.together():
-            raise Stopped(signal)
-        complete &= _run_group(trainer, group, config, workdir, machines, stops)
-        if machines.is_writer():
-            collect_rows(config, workdir, cells)
-            write_study(config, base, data, manifest, workdir, cells)
-    return complete
+    return Work(config, base, trainer, claims, machines, stops, cells).do(groups)
 
 
 def _check_same_dtype(workdir: Path, manifest: dict[str, Any]) -> None:
@@ -150,58 +167,3 @@ def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:
                 f"--config.stage={stage} needs {missing[0].directory} in {workdir}, which is not trained; "
                 f"run --config.stage={needed} first"
             )
-
-
-def _run_group(
-    trainer: "Trainer", group: Group, config: ConfigDict, workdir: Path, machines: Machines, stops: Stops
-) -> bool:
-    """Train and evaluate what is missing of a group; False when a cell fails or needs a run that is not there."""
-    length = length_of(config, group.phase)
-
-    def tell(line: str) -> None:
-        log.error("%s", line)
-        trainer.console.print(line, style="red", highlight=False, soft_wrap=True, markup=False)
-
-    def holds(what: str, check: Callable[[Cell], bool]) -> list[Cell]:
-        """The cells of which it holds for process 0: another may see files later."""
-        return [c for c in group.cells if machines.any(f"{c.name} {what}", machines.is_writer() and check(c))]
-
-    done = holds("trained", lambda cell: cell.is_trained(workdir, length))
-    missing = [cell for cell in group.cells if cell not in done]
-    able = holds("able", lambda cell: cell in missing and _lacking(trainer, cell, config.stage, workdir) is None)
-    for cell in missing:
-        if cell not in able:
-            tell(f"skipped: {cell.name}, because {_lacking(trainer, cell, config.stage, workdir)} is not trained")
-    if able:
-        # All seeds of the group that can be trained: those that are trained already end at once, as they did.
-        together = tuple(cell for cell in group.cells if cell in able or cell in done)
-        for error in _trained(trainer, Group(together), machines):
-            tell(f"failed: {error}")
-        done = holds("trained now", lambda cell: cell.is_trained(workdir, length))
-    if config.stage in ("all", "evaluate") and machines.is_writer():
-        for cell in done:
-            if not cell.is_evaluated(workdir, evaluated_with(config, cell.phase)):
-                trainer.evaluator.evaluate(cell, stops.here)
-    return len(done) == len(group.cells)
-
-
-def _lacking(trainer: "Trainer", cell: Cell, stage: str, workdir: Path) -> Path | None:
-    """The folder of a run that must be trained before this cell can be."""
-    if stage == "evaluate":
-        return workdir / cell.directory
-    pretraining = trainer.pretraining[cell.seed]
-    return pretraining if cell.arm == "pretrained" and not (pretraining / "result.json").exists() else None
-
-
-def _trained(trainer: "Trainer", group: Group, machines: Machines) -> list[str]:
-    """Train the group; what went wrong."""
-    import jax
-
-    try:
-        return trainer.train(group)
-    except jax.errors.JaxRuntimeError as error:
-        machines.settle()  # when another process has ended, this one ends here, and says so
-        if "RESOURCE_EXHAUSTED" not in str(error) or machines.count > 1:
-            raise
-        text = " ".join(str(error).split())[:300]
-        return [f"{group.name}: out of memory ({text}); lower config.{group.phase}.batch_size or model.filters"]

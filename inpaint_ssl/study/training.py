@@ -23,7 +23,7 @@ from inpaint_ssl.study.cells import Cell, Group
 from inpaint_ssl.study.evaluation import Evaluator
 from inpaint_ssl.study.phases import Phases
 from inpaint_ssl.study.prepare import StudyData
-from inpaint_ssl.study.pretrained import pretraining_folders
+from inpaint_ssl.study.pretrained import start_folder
 from inpaint_ssl.study.weights import best_weights
 from inpaint_ssl.training import LoopSettings, SeedRun, TrainingRun, TrainResult, last_step, train
 from inpaint_ssl.transfer import GraftReport, graft
@@ -57,7 +57,6 @@ class Trainer:
         self.stop, self.is_writer = stop, machines.is_writer()
         self.phases = Phases(config, data, machines)
         self.evaluator = Evaluator(config, data, workdir, self.phases, console)
-        self.pretraining = pretraining_folders(config, workdir)
         self.transfer_shown = False
         for phase in {"all": ("pretrain", "finetune"), "pretrain": ("pretrain",), "finetune": ("finetune",)}.get(
             config.stage, ()
@@ -65,21 +64,24 @@ class Trainer:
             self.phases.check_memory(phase, len(config.seeds))
         if config.transfer.pretrained_study:  # weights that do not fit are found before anything is written
             for seed in config.seeds:
-                self._graft(seed, self._fresh(Cell("finetune", seed)))
+                cell = Cell("finetune", seed, start=Cell("pretrain", seed))
+                self._graft(cell, self._fresh(cell))
 
     def train(self, group: Group) -> list[str]:
         """Train the cells of a group, or go on from their newest checkpoint; the errors of those that failed.
 
         Then best/, manifest.json and result.json of the others are there. Raises signals.Stopped after saving.
         """
+        first = group.cells[0]
+        own = first.config(self.config)
         for cell in group.cells:
             if self.is_writer:
-                write_json_atomic(self._folder(cell) / "config.json", to_json(self.config))
-        source = self.data.pretraining
-        if group.phase == "finetune":
-            fraction = group.cells[0].label_fraction
-            source = self.data.training.subset(self.data.splits.label_subsets[fraction])
-        run = self._run(group, source)
+                write_json_atomic(self._folder(cell) / "config.json", to_json(own))
+        if group.phase == "pretrain":
+            source = self.data.pretraining_of(own)
+        else:
+            source = self.data.labelled(first.label_fraction)
+        run = self._run(group, own, source)
         results = train(run, self.console)
         for cell, result in zip(group.cells, results, strict=True):
             if self.is_writer and not result.error:
@@ -101,8 +103,8 @@ class Trainer:
         about = {"length": length, "best_crc32": crc32(result.best)}
         write_json_atomic(directory / "result.json", {**values, **about})
 
-    def _run(self, group: Group, source: SliceSource) -> TrainingRun:
-        section, phases, phase = self.config[group.phase], self.phases, group.phase
+    def _run(self, group: Group, own: ConfigDict, source: SliceSource) -> TrainingRun:
+        section, phases, phase = own[group.phase], self.phases, group.phase
         examples = indices_of(self.data.learning, source.scans)
         passes = passes_per_epoch(len(examples), section.batch_size, section.min_steps_per_epoch)
         seeds = tuple(
@@ -120,7 +122,8 @@ class Trainer:
             *(group.name, len(examples), steps_per_epoch, passes, settings.last_step),
         )
         schedule_epoch = steps_per_epoch if section.schedule == "epoch_decay" else 0
-        programs, optimizer, schedule = phases.get(phase, len(seeds), schedule_epoch)
+        frozen = own.transfer.parts if group.cells[0].start and own.transfer.freeze else ()
+        programs, optimizer, schedule = phases.get(own, phase, len(seeds), schedule_epoch, frozen)
         data, validation_data = phases.placed(programs)
         return TrainingRun(
             name=group.name,
@@ -191,9 +194,9 @@ class Trainer:
     def _initial_params(self, cell: Cell, directory: Path) -> Params:
         params = self._fresh(cell)
         log.info("%s\n%s", cell.name, parameter_overview.get_parameter_overview(params, include_stats=False))
-        if cell.arm != "pretrained":
+        if cell.start is None:
             return params
-        grafted, report = self._graft(cell.seed, params)
+        grafted, report = self._graft(cell, params)
         rows = [vars(row) for row in report.rows]
         if self.is_writer:
             write_csv_atomic(directory / "transfer.csv", list(rows[0]), rows)
@@ -203,13 +206,18 @@ class Trainer:
         log.info("%s: %d tensors loaded, %d fresh", cell.name, report.count("loaded"), report.count("fresh"))
         return grafted
 
-    def _graft(self, seed: int, params: Params) -> tuple[Params, GraftReport]:
-        weights = best_weights(self.pretraining[seed])
-        return graft(weights, params, self.config.transfer.parts, self.config.transfer.adapt_input)
+    def _graft(self, cell: Cell, params: Params) -> tuple[Params, GraftReport]:
+        """Of a pretraining the parts that are transferred, of another fine-tuning everything."""
+        assert cell.start is not None
+        weights = best_weights(start_folder(self.config, self.workdir, cell.start))
+        if cell.start.phase == "finetune":
+            return graft(weights, params, tuple(params))
+        transfer = cell.config(self.config).transfer
+        return graft(weights, params, transfer.parts, transfer.adapt_input)
 
     def _run_manifest(self, cell: Cell, source: SliceSource) -> dict[str, Any]:
         seen = {
             "training_scans": [scan.scan_id for scan in source.scans],
             "training_subjects": sorted({scan.subject_id for scan in source.scans}),
         }
-        return {**self.manifest, "cell": vars(cell), **seen}
+        return {**self.manifest, "cell": cell.record(), **seen}

@@ -5,7 +5,7 @@ from pathlib import Path
 from experiments.main import main
 
 SETTINGS = (
-    "study=tiny",
+    "study.name=tiny",
     "data.image_size=(32, 32)",
     "data.phantom.subjects=10",
     "data.phantom.unlabelled_subjects=1",
