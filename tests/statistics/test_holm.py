@@ -5,6 +5,7 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from inpaint_ssl.statistics import AVERAGE, StudyStatistics, holm, summarise
 
@@ -25,6 +26,12 @@ def test_worked_example() -> None:
 @given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1 / 32, 0.5, 1.0])), min_size=1, max_size=6))
 def test_equals_the_closed_test_procedure(p: list[float]) -> None:
     assert holm(p) == pytest.approx(_closed(p), rel=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=20))
+def test_equals_statsmodels(p: list[float]) -> None:
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1], rel=1e-12)
 
 
 @pytest.mark.parametrize("p", [float("nan"), -0.1, 1.1])

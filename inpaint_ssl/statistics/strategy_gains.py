@@ -1,0 +1,98 @@
+"""Every pretraining strategy against from scratch at every label fraction (paper, section 3.2, Figures 3, 4, 8, 9)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from inpaint_ssl.statistics.arms import Paired, compare, values_by_arm
+from inpaint_ssl.statistics.bootstrap import Bootstrap
+from inpaint_ssl.statistics.holm import holm
+from inpaint_ssl.statistics.rows import FROM_SCRATCH
+from inpaint_ssl.statistics.strategies import Strategy, strategies_of
+from inpaint_ssl.statistics.wilcoxon import minimum_n
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One strategy at one label fraction; `paired.mean_difference` is strategy - from scratch, by subject."""
+
+    strategy: Strategy
+    label_fraction: float
+    paired: Paired
+    p_holm: float  # over all strategies and label fractions of the study
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Gains by strategy in the order of the arms, then by rising label fraction; n_planned: tests of the family."""
+
+    split: str
+    alpha: float
+    strategies: tuple[Strategy, ...]
+    label_fractions: tuple[float, ...]
+    gains: tuple[Gain, ...]
+    n_planned: int
+    n_runs: int  # the fewest seeds and draws that a compared arm has; 0 without a comparison
+    n_unpaired: int  # scans and runs of one arm without a partner in the other, which are not compared
+
+    def at(self, label_fraction: float) -> tuple[Gain, ...]:
+        """The gains at one label fraction."""
+        return tuple(gain for gain in self.gains if gain.label_fraction == label_fraction)
+
+    def of(self, strategy: Strategy, label_fraction: float) -> Gain | None:
+        """The gain of one strategy at one label fraction, or None where it was not evaluated."""
+        return next((gain for gain in self.at(label_fraction) if gain.strategy == strategy), None)
+
+    def is_better(self, gain: Gain) -> bool:
+        """Is this gain significant once adjusted, and the mean higher?"""
+        return gain.p_holm < self.alpha and gain.paired.mean_difference > 0
+
+    @property
+    def too_few(self) -> int:
+        """Number of subjects with which the adjusted tests could reach alpha, or 0 where there are as many."""
+        if not self.gains:
+            return 0
+        needed = minimum_n(self.alpha / self.n_planned)
+        return needed if max(g.paired.n_subjects for g in self.gains) < needed else 0
+
+
+def strategy_gains(
+    rows: Iterable[Mapping[str, str]],
+    arms: Iterable[Mapping[str, Any]],
+    *,
+    split: str,
+    alpha: float,
+    bootstrap: Bootstrap | None = None,
+    planned: Iterable[float] = (),
+) -> Gains:
+    """One-sided tests (strategy > from scratch) of the class-averaged Dice on the scans of `split`, subjects as unit.
+
+    rows: of per_scan.csv as strings, values are ratios; arms: of study.json; planned: its label fractions. Holm's
+    correction is over all strategies and label fractions, planned or found; a missing test counts as p = 1. Raises
+    InputError for rows or arms that are damaged.
+    """
+    strategies, values = strategies_of(arms), values_by_arm(rows, split)
+    found, unpaired, runs = list[Gain](), 0, list[int]()
+    named = {s.arm for s in strategies} | {FROM_SCRATCH}
+    fractions = sorted({f for f, arm in values if arm in named})
+    family = len(strategies) * len({*planned, *fractions})
+    for strategy in strategies:
+        for fraction in fractions:
+            own, scratch = values.get((fraction, strategy.arm), {}), values.get((fraction, FROM_SCRATCH), {})
+            paired = compare(own, scratch, alpha, bootstrap or Bootstrap())
+            if paired is not None:
+                found.append(Gain(strategy, fraction, paired, 1.0))
+                unpaired += len(own.keys() ^ scratch.keys())
+                runs.append(len({case[0] for case in own.keys() & scratch.keys()}))
+    p_values = [g.paired.wilcoxon.p_value for g in found]
+    adjusted = holm([*p_values, *[1.0] * (family - len(found))])
+    return Gains(
+        split=split,
+        alpha=alpha,
+        strategies=strategies,
+        label_fractions=tuple(fractions),
+        gains=tuple(replace(g, p_holm=p) for g, p in zip(found, adjusted[: len(found)], strict=True)),
+        n_planned=family,
+        n_runs=min(runs, default=0),
+        n_unpaired=unpaired,
+    )
