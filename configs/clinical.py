@@ -1,4 +1,4 @@
-"""Clinical metrics of the optimally trained models beside training from scratch (paper, section 2.7): figure 6.
+r"""Clinical metrics of the optimally trained models beside training from scratch (paper, section 2.7): figure 6.
 
 python -m experiments.main --config=configs/clinical.py --config.scale=tiny
 python -m experiments.main --config=configs/clinical.py:hippocampus --config.study.from=runs/unlabelled_extent \

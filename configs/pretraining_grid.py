@@ -1,7 +1,8 @@
-"""Design choices for pretraining (paper, section 2.5.2): table 2, figures 3, 4, 8 and 9.
+r"""Design choices for pretraining (paper, section 2.5.2): table 2, figures 3, 4, 8 and 9.
 
 python -m experiments.main --config=configs/pretraining_grid.py --config.scale=tiny
-python -m experiments.main --config=configs/pretraining_grid.py:hippocampus --config.scale=reduced --config.data.root=<folder>
+python -m experiments.main --config=configs/pretraining_grid.py:hippocampus --config.scale=reduced \
+    --config.data.root=<folder>
 
 Both tasks, four patch sizes (scaled to the images), both samplings, every label fraction, beside training from scratch.
 --config.study.from=<folder of a transfer_grid> takes over how weights are transferred.

@@ -1,11 +1,12 @@
-"""Design choices for transfer learning (paper, sections 2.5.1 and 6.2): figure 7.
+r"""Design choices for transfer learning (paper, sections 2.5.1 and 6.2): figure 7.
 
 python -m experiments.main --config=configs/transfer_grid.py --config.scale=tiny
-python -m experiments.main --config=configs/transfer_grid.py:hippocampus --config.scale=reduced --config.data.root=<folder>
+python -m experiments.main --config=configs/transfer_grid.py:hippocampus --config.scale=reduced \
+    --config.data.root=<folder>
 
-Encoder alone or with the decoder, fine-tuned at once or frozen first, four initial learning rates, and each of these 16
-models trained a second time at each rate: 80 models. Context prediction with 16 x 16 patches, Poisson-disc sampling, 5 %
-of the labels. The word after the colon names the config of the data set (quickstart, the generated knees, without).
+Encoder alone or with the decoder, fine-tuned at once or frozen first, four initial learning rates, and each of these
+16 models trained a second time at each rate: 80 models. Context prediction, 16 x 16 patches, Poisson-disc sampling,
+5 % of the labels. The word after the colon names the config of the data set (quickstart, the generated knees, without).
 """
 
 from ml_collections import ConfigDict

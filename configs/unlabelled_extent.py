@@ -1,11 +1,11 @@
-"""The impact of the extent of unlabelled data (paper, sections 2.6 and 3.4): figure 5.
+r"""The impact of the extent of unlabelled data (paper, sections 2.6 and 3.4): figure 5.
 
 python -m experiments.main --config=configs/unlabelled_extent.py --config.scale=tiny
-python -m experiments.main --config=configs/unlabelled_extent.py:headneck_ct --config.split.pretraining_extents=1.0,1.25 \
-    --config.data.root=<folder> --config.study.from=runs/optimal_strategy
+python -m experiments.main --config=configs/unlabelled_extent.py:headneck_ct --config.data.root=<folder> \
+    --config.split.pretraining_extents=1.0,1.25 --config.study.from=runs/optimal_strategy
 
-Pretraining on 100, 150 and 200 % of the training subjects, of which those above 100 % are unlabelled; any list of extents
-can be asked for. From scratch is 0 %.
+Pretraining on 100, 150 and 200 % of the training subjects, of which those above 100 % are unlabelled; any list of
+extents can be asked for. From scratch is 0 %.
 """
 
 from ml_collections import ConfigDict

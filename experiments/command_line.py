@@ -52,14 +52,12 @@ def _joined(argv: Sequence[str], name: str) -> list[tuple[int, int, str]]:
     for place, word in enumerate(argv):
         flag, is_joined, value = word.partition("=")
         if flag.lstrip("-") == name and flag.startswith("-"):
-            found.append(
-                (place, 1, value) if is_joined else (place, 2, argv[place + 1] if place + 1 < len(argv) else "")
-            )
+            found.append((place, 1, value) if is_joined else (place, 2, "".join(argv[place + 1 : place + 2])))
     return found
 
 
 def _with_from(argv: Sequence[str]) -> list[str]:
-    """--config.study.from=a,b as ml-collections reads it: `from` is a word of Python, and texts of a tuple are quoted."""
+    """--config.study.from=a,b as ml-collections reads it: `from` is a word of Python, texts of a tuple are quoted."""
     words = list(argv)
     for place, count, value in reversed(_joined(argv, "config.study.from")):
         folders = value if value.startswith(("(", "[")) else repr(tuple(part for part in value.split(",") if part))

@@ -1,17 +1,19 @@
 """Run a study: python -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-Without --workdir the folder is runs/<config.study.name>. Without --config the study in --workdir goes on with the settings
-of its config.json. Any setting can be changed on the command line, for example --config.seeds=0,1,2 or
---config.stage=report; --config.stage=gallery only draws how a slice is corrupted. Exit codes: 0 complete, 1 a run of
-the study failed, 2 something given cannot be used, 75 stopped by SIGTERM, SIGINT or SIGUSR1 after saving, or because
-another process of the run has ended (the same command goes on), 130 ended at once by a second SIGINT.
+Without --workdir the folder is runs/<config.study.name>. Without --config the study in --workdir goes on with the
+settings of its config.json. Any setting can be changed on the command line, for example --config.seeds=0,1,2 or
+--config.stage=report; --config.stage=gallery only draws how a slice is corrupted. --plan runs nothing and writes
+nothing to --workdir: it prints the runs and what they share, and the time (from steps that are measured here) and the
+disk that they will take. Exit codes: 0 complete, 1 a run of the study failed, 2 something given cannot be used, 75
+stopped by SIGTERM, SIGINT or SIGUSR1 after saving, or because another process of the run has ended (the same command
+goes on), 130 ended at once by a second SIGINT.
 """
 
 import contextlib
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -32,7 +34,12 @@ _USAGE = (
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
     """(settings not yet checked, work folder, debug) from the command line; InputError when it cannot be read."""
+    return _parsed(argv, lambda values: None)[1:]
 
+
+def _parsed(
+    argv: Sequence[str], define_more: Callable[[flags.FlagValues], None]
+) -> tuple[flags.FlagValues, ConfigDict, Path, bool]:
     def define(values: flags.FlagValues) -> None:
         flags.DEFINE_string(
             "workdir",
@@ -40,13 +47,18 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Path, bool]:
             "folder of the study; made when missing; default: runs/<config.study.name>",
             flag_values=values,
         )
+        define_more(values)
 
     def saved(values: flags.FlagValues) -> Path | None:
         return Path(values.workdir) / "config.json" if values.workdir else None
 
     values = read_flags(argv, define, _USAGE, saved)
     config = values.config
-    return config, Path(values.workdir) if values.workdir else _default_workdir(config), values.debug
+    return values, config, Path(values.workdir) if values.workdir else _default_workdir(config), values.debug
+
+
+def _define_plan(values: flags.FlagValues) -> None:
+    flags.DEFINE_boolean("plan", False, "print what the study will do and take, and run nothing", flag_values=values)
 
 
 def _default_workdir(config: ConfigDict) -> Path:
@@ -116,7 +128,7 @@ def main(argv: Sequence[str]) -> int:
         print(__doc__)
         return 0
     try:
-        config, workdir, debug = parse(argv)
+        values, config, workdir, debug = _parsed(argv, _define_plan)
         config, notes = inherit(resolve(config, base.get_config()))
         config = resolve(config, base.get_config())
         if workdir.exists() and not workdir.is_dir():
@@ -124,6 +136,11 @@ def main(argv: Sequence[str]) -> int:
         given = config.distributed
         for note in notes:
             print(f"note: {note}")
+        if values.plan:
+            from inpaint_ssl.forecast.study_plan import show_plan
+
+            show_plan(config, workdir, Console())
+            return 0
         machines = start(given.coordinator, given.processes, given.process)
         code = _run(config, workdir, machines, errors, argv)
         machines.end(code)

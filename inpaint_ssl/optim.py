@@ -26,7 +26,7 @@ class OptimSettings:
 
 
 class RateState(NamedTuple):
-    """count: steps taken. learning_rate: the run's initial or peak rate, which is data, so that one program serves all."""
+    """count: steps taken. learning_rate: the run's initial or peak one, which is data: one program serves all."""
 
     count: jax.Array
     learning_rate: jax.Array

@@ -157,7 +157,7 @@ def config_keys(file: str) -> dict[str, object]:
 
 
 STUDY_COMMANDS = {  # those that take --config, and what else each takes beside --workdir and --debug
-    "experiments.main": set[str](),
+    "experiments.main": {"--plan"},
     "experiments.prepare": set[str](),
     "experiments.doctor": {"--html"},
     "experiments.t2_maps": {"--output"},
@@ -180,7 +180,9 @@ def complaint(command: str) -> str:
     if arguments[1] not in STUDY_COMMANDS:
         return "" if arguments[1] in {"pip", "pytest", "venv"} else f"{command}: nothing is known of {arguments[1]}"
     options = dict(option.partition("=")[::2] for option in arguments[2:])
-    file = options.pop("--config", "")
+    file, _, data = options.pop("--config", "").partition(":")
+    if data and not (ROOT / "configs" / f"{data}.py").is_file():
+        return f"{command}: no config of a data set {data!r}"
     if not (ROOT / file).is_file() or not file.startswith("configs/"):
         return f"{command}: no config file {file!r}"
     keys = config_keys(file)
@@ -191,7 +193,7 @@ def complaint(command: str) -> str:
                 return f"{command}: unknown option {option}"
         elif key not in keys:
             return f"{command}: {file} has no key {key}"
-        elif isinstance(keys[key], bool | int | float | tuple):
+        elif key != "study.from" and isinstance(keys[key], bool | int | float | tuple):
             try:
                 ast.literal_eval(value.capitalize() if isinstance(keys[key], bool) else value)
             except (ValueError, SyntaxError):

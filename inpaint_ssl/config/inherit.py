@@ -76,7 +76,13 @@ def inherit(config: ConfigDict) -> tuple[ConfigDict, list[str]]:
             section = changed
             for part in path:
                 section = section[part]
-            section[key] = value
+            try:
+                section[key] = value
+            except TypeError:
+                raise InputError(
+                    f"config.study.from: {name} = {value!r} was selected, expected a {type(before[name]).__name__} for "
+                    f"config.{name}; mend {SELECTION} of {', '.join(folders)}, or run that study's report stage again"
+                ) from None
             if before[name] != value:
                 notes.append(f"{name} is {value!r}, selected by {', '.join(folders)} (was {before[name]!r})")
     return changed.lock(), notes

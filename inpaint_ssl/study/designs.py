@@ -107,6 +107,11 @@ def _transfer_arms(config: ConfigDict) -> list[tuple[Arm, tuple[float, ...]]]:
     return arms
 
 
+def first_run(arm: Arm) -> str:
+    """The arm of the model that an arm of the transfer grid trains a second time."""
+    return "_".join([arm["design"][:-1] + "F", _rate(arm["learning_rates"][0])])
+
+
 def _transfer_grid(config: ConfigDict) -> list[Cell]:
     """One pretraining per seed; every design and rate once, then each of these models again at every rate."""
     cells: list[Cell] = [Cell("pretrain", seed) for seed in config.seeds]
@@ -115,8 +120,7 @@ def _transfer_grid(config: ConfigDict) -> list[Cell]:
         for arm, rates in _transfer_arms(config):
             settings = [("transfer.parts", tuple(arm["parts"])), ("finetune.learning_rate", rates[-1])]
             settings += [("transfer.freeze", arm["freeze"] and len(rates) == 1)]
-            before = "_".join([arm["design"][:-1] + "F", _rate(rates[0])])
-            start = first[before] if len(rates) == 2 else Cell("pretrain", seed)
+            start = first[first_run(arm)] if len(rates) == 2 else Cell("pretrain", seed)
             draw = config.split.subset_draw
             cell = Cell("finetune", seed, arm["arm"], fraction, draw, tuple(settings), start)
             first.setdefault(arm["arm"], cell)

@@ -1,5 +1,6 @@
 """Measures trained cells on the test scans and writes what statistics and report read."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,10 +61,8 @@ class Evaluator:
             measure = self._inpainting if cell.phase == "pretrain" else self._segmentation
             evaluations, before = [], 0
             for part, source in sources.items():
-                done_before = before
-                evaluations.append(
-                    measure(cell, params, source, {**columns, "split": part}, lambda done: on_scan(done_before + done))
-                )
+                count = functools.partial(lambda first, done: on_scan(first + done), before)
+                evaluations.append(measure(cell, params, source, {**columns, "split": part}, count))
                 before += len(source.scans)
             evaluation = _together(evaluations)
             progress.finish(total, "")

@@ -13,6 +13,7 @@ from inpaint_ssl.data import (
     PreparedStore,
     Preprocessing,
     ReaderSettings,
+    ScanInfo,
     ScanReader,
     SliceSource,
     Splits,
@@ -37,7 +38,7 @@ class StudyData:
     """Scans, splits and classes of a study.
 
     learning: the slices that either phase trains on, which are one set on the device; pretraining and training: the
-    parts of it.
+    parts of it. scans: every scan that the study uses.
     """
 
     dataset_name: str
@@ -50,6 +51,7 @@ class StudyData:
     training: SliceSource
     validation: SliceSource
     test: SliceSource
+    scans: tuple[ScanInfo, ...]
     sha256: str
     notes: tuple[str, ...]
 
@@ -121,6 +123,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
         pretraining=source.subset(splits.pretraining, labelled_only=not data.use_unlabelled),
         **{name: source.subset(subjects, labelled_only=True) for name, subjects in parts.items()},
         test=test,
+        scans=tuple(source.scans),
         sha256=sha256,
         notes=tuple(notes),
     )

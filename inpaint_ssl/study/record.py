@@ -11,9 +11,8 @@ from inpaint_ssl.config import evaluated_with, fingerprint, flatten
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
 from inpaint_ssl.files import read_json, write_csv_atomic, write_json_atomic
 from inpaint_ssl.study.cells import FAILED, Cell
-
-# DEMO from inpaint_ssl.study.demographics import demographics
-from inpaint_ssl.study.designs import arms_of, is_reported
+from inpaint_ssl.study.demographics import demographics
+from inpaint_ssl.study.designs import arms_of, first_run, is_reported
 from inpaint_ssl.study.phases import compute_dtype
 from inpaint_ssl.study.prepare import StudyData
 from inpaint_ssl.versions import versions
@@ -137,6 +136,21 @@ def _arms(config: ConfigDict, data: StudyData) -> list[dict[str, Any]]:
     return arms
 
 
+def _with_steps(arms: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The arms of a transfer grid with the training steps that their runs took, one number a run, mean over seeds."""
+    taken: dict[str, list[int]] = {}
+    for cell in cells:
+        if cell["phase"] == "finetune" and "steps" in cell:
+            taken.setdefault(cell["arm"], []).append(cell["steps"])
+    steps = {arm: sum(counts) / len(counts) for arm, counts in taken.items()}
+    known = []
+    for arm in arms:
+        names = [first_run(arm), arm["arm"]] if len(arm.get("learning_rates", ())) == 2 else [arm["arm"]]
+        of_all = [steps[name] for name in names if name in steps]
+        known.append({**arm, "steps": of_all} if "design" in arm and len(of_all) == len(names) else arm)
+    return known
+
+
 def write_study(
     config: ConfigDict,
     base: ConfigDict,
@@ -156,7 +170,7 @@ def write_study(
         "select_on": config.study.select_on,
         "from": list(config.study["from"]),
         "scale": config.scale,
-        "arms": _arms(config, data),
+        "arms": _with_steps(_arms(config, data), listed),
         "dataset": data.dataset_name,
         "modality": config.data.modality,
         "classes": list(data.classes.names),
@@ -181,7 +195,7 @@ def write_study(
         "device": manifest["device"],
         "settings": {name: repr(value) for name, value in flatten(config).items()},
         "cells": listed,
-        "demographics": [],  # DEMO
+        "demographics": demographics(splits, data.scans),
         "seconds": sum(cell.get("seconds", 0.0) for cell in listed),
     }
     write_json_atomic(workdir / "study.json", study)

@@ -1,7 +1,7 @@
 """Runs the stages of a study; whatever is complete already is left as it is."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 

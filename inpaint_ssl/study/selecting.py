@@ -28,7 +28,7 @@ def write_selection(config: ConfigDict, workdir: Path) -> None:
     info, rows = read_json(path, "summary of a study"), read_csv(workdir / "per_scan.csv")
     split, alpha, bootstrap = config.study.select_on, float(info["alpha"]), Bootstrap(**info["bootstrap"])
     if config.study.kind == "transfer_grid":
-        own = select_transfer(rows, _with_steps(info), split, alpha, bootstrap)
+        own = select_transfer(rows, info["arms"], split, alpha, bootstrap)
     elif config.study.kind == "unlabelled_extent":
         own = select_extent(rows, info["arms"], split, alpha, bootstrap)
     else:
@@ -54,24 +54,6 @@ def _write(
         "warnings": list(warnings),
     }
     write_json_atomic(workdir / SELECTION, content)
-
-
-def _with_steps(info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The arms with the training steps that their runs took, of two runs one after another; the mean over seeds."""
-    taken: dict[str, list[int]] = {}
-    for cell in info["cells"]:
-        if cell["phase"] == "finetune" and cell.get("steps") is not None:
-            taken.setdefault(cell["arm"], []).append(cell["steps"])
-    steps = {arm: sum(counts) / len(counts) for arm, counts in taken.items()}
-    with_steps = []
-    for arm in info["arms"]:
-        runs = [arm["arm"]]
-        if len(arm.get("learning_rates", ())) == 2:
-            first = f"{arm['design'][:-1]}F_lr-{arm['learning_rates'][0]:g}"
-            runs = [first, arm["arm"]]
-        known = [steps[run] for run in runs if run in steps]
-        with_steps.append({**arm, **({"steps": known} if len(known) == len(runs) else {})})
-    return with_steps
 
 
 def _ranking(info: Mapping[str, Any], rows: list[dict[str, str]], split: str) -> Ranking:
@@ -108,7 +90,7 @@ def rank_studies(config: ConfigDict, base: ConfigDict, workdir: Path, console: C
 
 
 def _agreed(folders: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What the ranked studies took over themselves, such as the transfer; where they differ it is left out, and said."""
+    """What the ranked studies took over themselves, such as the transfer; what differs is left out, and said."""
     found: dict[str, Any] = {}
     differing: dict[str, None] = {}
     for folder in folders:

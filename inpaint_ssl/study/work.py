@@ -20,7 +20,8 @@ from inpaint_ssl.study.pretrained import start_folder
 from inpaint_ssl.study.record import collect_rows, write_study
 from inpaint_ssl.study.training import Trainer
 
-_RECORD_PAYS = 20  # the summary of a study of hundreds of runs takes seconds: it is written in a twentieth of the time
+# The summary of a study of hundreds of runs takes seconds: it is then written in a twentieth of the time.
+_RECORD_PAYS, _CHEAP_S = 20, 1.0
 POLL_S = 1.0  # between two looks at what other processes have done
 log = logging.getLogger(__name__)
 
@@ -81,12 +82,15 @@ class Work:
             return None
         try:
             complete = self._do(group)
-            if is_writer and time.monotonic() - self.recorded > _RECORD_PAYS * self.recording:
+            if is_writer and self._pays_to_record():
                 self._record()
             return complete
         finally:
             if claim is not None:
                 claim.release()
+
+    def _pays_to_record(self) -> bool:
+        return self.recording < _CHEAP_S or time.monotonic() - self.recorded > _RECORD_PAYS * self.recording
 
     def _record(self) -> None:
         """The rows of all cells and study.json, by one process at a time, so that what is newer stays."""

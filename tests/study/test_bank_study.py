@@ -31,7 +31,7 @@ def test_a_bank_serves_the_whole_pretraining(tmp_path: Path) -> None:
     bank = ("corruption.masks=bank", "corruption.bank_size=1", "evaluate.inpainting_examples=3")
     assert tiny.run(tmp_path / "study", *bank, "stage=pretrain") == 0
     study = json.loads((tmp_path / "study" / "study.json").read_text())
-    assert [cell["status"] for cell in study["cells"]] == ["trained"]
+    assert [cell["status"] for cell in study["cells"]] == ["trained", *["missing"] * 4]
     config = settings(tmp_path / "study", *bank)
     trainer = Trainer(config, prepare(config, tmp_path / "study", QUIET), tmp_path / "study", {}, QUIET)
     trainer.evaluator.evaluate(Cell("pretrain", 0))

@@ -17,7 +17,7 @@ from inpaint_ssl.data.readers.nifti import NiftiDataset
 from inpaint_ssl.files import read_json
 from inpaint_ssl.report.load import Gallery, read_gallery
 from inpaint_ssl.rng import stream_key
-from inpaint_ssl.study import gallery, run
+from inpaint_ssl.study import gallery, work
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -37,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def begin(folder: Path, gallery: bool) -> None:
     """Run the tiny study but for its training, as if that had failed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_run_group", lambda *_: False)
+        patch.setattr(work.Work, "_do", lambda *_: False)
         assert tiny.run(folder, f"evaluate.corruption_gallery={gallery}") == 1
 
 

@@ -24,7 +24,8 @@ from inpaint_ssl.data.phantom.knee import SEQUENCE
 from inpaint_ssl.measure import Measures
 from inpaint_ssl.metrics import T2Settings
 from inpaint_ssl.study import evaluation
-from inpaint_ssl.study.cells import Cell, finetune_cells
+from inpaint_ssl.study.cells import Cell
+from inpaint_ssl.study.designs import cells_of
 from inpaint_ssl.study.prepare import _with_known_t2, prepare
 from inpaint_ssl.study.training import Trainer
 
@@ -159,8 +160,8 @@ def test_arms_differ_in_the_transferred_tensors_alone(workdir: Path) -> None:
     config = cfg.resolve(parse(tiny.arguments(workdir))[0], base.get_config())
     trainer = Trainer(config, prepare(config, workdir, Console(quiet=True)), workdir, {}, Console(quiet=True))
     scratch, pretrained = (
-        trainer._initial_params(Cell("finetune", 0, arm, 0.2), workdir / "pretrain" / "seed-0")
-        for arm in ("from_scratch", "pretrained")
+        trainer._initial_params(Cell("finetune", 0, arm, 0.2, start=start), workdir / "pretrain" / "seed-0")
+        for arm, start in (("from_scratch", None), ("pretrained", Cell("pretrain", 0)))
     )
     for part, same in (("encoder", False), ("decoder", True), ("post_processing", True)):
         equal = jax.tree.map(lambda a, b: bool((a == b).all()), scratch[part], pretrained[part])
@@ -272,6 +273,6 @@ def test_a_diverging_run_does_not_stop_the_others(tmp_path: Path, capsys) -> Non
 def test_cells_have_meaningful_and_distinct_folders() -> None:
     config = quickstart.get_config()
     config.seeds, config.split.label_fractions = (0, 1), (0.05, 0.125, 1.0)
-    folders = [cell.directory for cell in finetune_cells(config)]
+    folders = [cell.directory for cell in cells_of(config) if cell.phase == "finetune"]
     assert len(set(folders)) == 12
     assert "finetune/pretrained_labels-12p5pct_draw-0_seed-1" in folders
