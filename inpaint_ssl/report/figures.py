@@ -1,7 +1,7 @@
 """Curves: Dice against labels (paper, figures 3 and 4) and losses against steps."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -133,11 +133,8 @@ def _losses(name: str, title: str, label: str, groups: Sequence[tuple[History, s
         best: tuple[Any, Any] = (history.cell.get("best_step"), history.cell.get("best_validation_loss"))
         if None not in best:
             axes.plot(*best, "o", color=colour, ms=5.5, mec=INK, mew=0.8, zorder=5)
-    if not arms and _log_pays(h for h, _ in groups):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_locator(NullLocator())
+    if not arms:
+        tidy_log_scale(axes, [h for h, _ in groups])
     axes.set_title(title, loc="left")
     axes.set_xlabel("step")
     axes.set_ylabel(label)
@@ -151,6 +148,11 @@ def _losses(name: str, title: str, label: str, groups: Sequence[tuple[History, s
     return Drawing(name, figure, f"{title}: loss against step. Smallest validation loss: {'; '.join(last)}", "")
 
 
-def _log_pays(histories: Iterable[History]) -> bool:
+def tidy_log_scale(axes: Axes, histories: Sequence[History]) -> None:
+    """Make the axis of losses logarithmic where they span more than a factor of four."""
     losses = [loss for h in histories for loss in (*h.train[1], *h.validation[1])]
-    return bool(losses) and min(losses) > 0 and max(losses) > 4 * min(losses)
+    if losses and min(losses) > 0 and max(losses) > 4 * min(losses):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""report.html: one file, no script, nothing fetched from anywhere."""
+"""Writes report.html with its figures and tables: the page of a comparison, or that of another kind of study."""
 
 import functools
 from collections.abc import Sequence
@@ -6,64 +6,49 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
-from inpaint_ssl.files import write_text_atomic
 from inpaint_ssl.report.clinical.bland_altman import bland_altman_plots
 from inpaint_ssl.report.clinical.figures import percent_errors
-from inpaint_ssl.report.clinical.page import FILTERS, clinical_part
+from inpaint_ssl.report.clinical.page import clinical_part
 from inpaint_ssl.report.clinical.t2_maps import t2_maps
 from inpaint_ssl.report.clinical.tables import write_clinical_tables
 from inpaint_ssl.report.drawing import STYLE, Drawing, Picture, save
 from inpaint_ssl.report.figures import dice_against_labels, dice_of_classes, loss_curves
-from inpaint_ssl.report.load import Study, read_gallery, read_study
-from inpaint_ssl.report.pictures import corruption_gallery, inpainting_examples, overlays
+from inpaint_ssl.report.frame import save_figures, shared_context, shared_drawings, write_page
+from inpaint_ssl.report.info import COMPARISONS, read_info
+from inpaint_ssl.report.kind_page import write_kind_report
+from inpaint_ssl.report.load import Study, read_gallery, read_rows, read_study
+from inpaint_ssl.report.pictures import corruption_gallery, overlays
+from inpaint_ssl.report.study_views import study_views
 from inpaint_ssl.report.tables import ordered_entries, write_tables
-from inpaint_ssl.report.text import (
-    METHOD_NAMES,
-    duration,
-    interval,
-    is_significant,
-    labels_text,
-    methods_used,
-    p_text,
-    percent,
-    ratio,
-    signed,
-    verdict,
-)
+from inpaint_ssl.report.text import METHOD_NAMES, interval, is_significant, labels_text, methods_used, percent, verdict
+from inpaint_ssl.report.views import write_latex
 from inpaint_ssl.report.worth import labels_saved, worth, write_label_curve
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED
 
-_HERE = Path(__file__).parent
-_MODALITIES = {"mri": "MRI", "ct": "CT"}
-
 
 def write_report(workdir: Path) -> Path:
-    """Write report.html, figures/*.png and *.svg, tables/*.csv and results.csv from the files of a study.
+    """Write report.html, figures/*.png and *.svg, tables/*.csv and *.tex, and of a comparison results.csv.
 
-    Reads study.json, per_scan.csv, per_slice.csv and the metrics.csv and examples/ of its cells; parts that do not
-    exist yet are left out. Returns the path of report.html. Raises InputError when study.json is missing or a file is
-    damaged.
+    Reads study.json, per_scan.csv, per_slice.csv, selection.json, manifest.json and the metrics.csv and examples/ of
+    the cells; parts that do not exist yet are left out. Returns the path of report.html. Raises InputError when
+    study.json is missing, its kind is unknown, or a file is damaged.
     """
-    study = read_study(Path(workdir))
+    workdir = Path(workdir)
+    info = read_info(workdir)
+    return _write_comparison(workdir) if info["kind"] in COMPARISONS else write_kind_report(workdir, info)
+
+
+def _write_comparison(workdir: Path) -> Path:
+    study = read_study(workdir)
     write_tables(study)
     write_clinical_tables(study)
     write_label_curve(study)
+    for view in study_views(study):
+        write_latex(study.workdir / "tables", view)
     with matplotlib.rc_context(STYLE):
-        figures = {name: [save(d, study.workdir / "figures") for d in drawings] for name, drawings in _draw(study)}
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "ratio": ratio, "signed": signed, "p_text": p_text, "percent": percent, "duration": duration, "plain": _plain,
-        "units": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ms", "\N{NO-BREAK SPACE}ms"),
-    } | FILTERS  # fmt: skip
-    page = environment.get_template("page.html.j2").render(_context(study, figures))
-    path = study.workdir / "report.html"
-    write_text_atomic(path, page)
-    return path
+        figures = save_figures(_draw(study), study.workdir)
+    return write_page("page.html.j2", _context(study, figures), study.workdir)
 
 
 def write_gallery_picture(workdir: Path) -> Path:
@@ -80,8 +65,7 @@ def _draw(study: Study) -> list[tuple[str, Sequence[Drawing]]]:
         ("worth", labels_saved(study)),
         ("classes", dice_of_classes(study)),
         ("losses", loss_curves(study)),
-        ("gallery", [corruption_gallery(study.gallery)] if study.gallery else []),
-        ("inpainting", inpainting_examples(study)),
+        *shared_drawings(study, [r.channel for r in study.restoration]),
         ("overlays", overlays(study)),
         ("clinical", percent_errors(study)),
         ("bland_altman", bland_altman_plots(study)),
@@ -89,27 +73,11 @@ def _draw(study: Study) -> list[tuple[str, Sequence[Drawing]]]:
     ]
 
 
-def _plain(value: Any) -> str:
-    """A setting or a number as a person writes it."""
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(f"({_plain(v)})" if isinstance(v, list | tuple) else _plain(v) for v in value) or "()"
-    return str(value)
-
-
 def _context(study: Study, figures: dict[str, list[Picture]]) -> dict[str, Any]:
-    info = study.info
-    cells = info["cells"]
-    return {
-        "info": info,
-        "modality": _MODALITIES.get(info["modality"], info["modality"]),
+    rows = read_rows(study.workdir / "per_scan.csv")
+    shared = shared_context(study, rows, study.statistics.warnings)
+    return shared | {
         "verdict": verdict(study),
-        "warnings": [*study.statistics.warnings, *info["warnings"]],
         "groups": _groups(study),
         "figures": figures,
         "restoration": study.restoration,
@@ -119,14 +87,12 @@ def _context(study: Study, figures: dict[str, list[Picture]]) -> dict[str, Any]:
         "excluded": sum(
             a.n_excluded for e in study.statistics.entries if e.class_name != AVERAGE for a in e.arms.values()
         ),
-        "complete": sum(cell["status"] == "complete" for cell in cells),
         "methods": methods_used(study),
         "planned": study.statistics.n_planned,
         "bootstrap": study.statistics.bootstrap,
         "level": percent(1 - study.statistics.alpha),
         "interval": interval,
         "is_significant": functools.partial(is_significant, study),
-        "css": Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         "FROM_SCRATCH": FROM_SCRATCH,
         "PRETRAINED": PRETRAINED,
         "AVERAGE": AVERAGE,

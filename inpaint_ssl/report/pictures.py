@@ -12,7 +12,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from inpaint_ssl.report.drawing import MUTED, RULE, Drawing
-from inpaint_ssl.report.load import Gallery, Inpainting, Overlay, Study
+from inpaint_ssl.report.load import Study, StudyFiles
+from inpaint_ssl.report.slices import Gallery, Inpainting, Overlay
 from inpaint_ssl.report.text import ARM_NAMES, percent, ratio
 from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED
 
@@ -122,10 +123,9 @@ def _gallery_words(g: Gallery) -> tuple[str, str]:
     return alt, f"{caption}The setting of this study is not among them: {own}."
 
 
-def inpainting_examples(study: Study) -> list[Drawing]:
-    """One drawing per kept test slice: a row for each of at most three channels."""
-    channels = [r.channel for r in study.restoration]
-    return [_inpainting(example, i, channels) for i, example in enumerate(study.inpainting)]
+def inpainting_examples(files: StudyFiles, channels: Sequence[str] = ()) -> list[Drawing]:
+    """One drawing per kept test slice: a row for each of at most three channels, named when all names are known."""
+    return [_inpainting(example, i, channels) for i, example in enumerate(files.inpainting)]
 
 
 def _inpainting(example: Inpainting, number: int, channels: Sequence[str]) -> Drawing:

@@ -8,27 +8,35 @@ from rich.markup import escape
 from rich.table import Table
 
 from inpaint_ssl.report.clinical.text import flag_summary
+from inpaint_ssl.report.info import COMPARISONS, read_info
 from inpaint_ssl.report.load import Study, read_study
+from inpaint_ssl.report.provenance import failures
 from inpaint_ssl.report.tables import ordered_entries
+from inpaint_ssl.report.terminal_part import ASCII, print_end, print_part
 from inpaint_ssl.report.text import interval, is_significant, p_text, percent, ratio, signed, verdict
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED, Entry
 
 _PLAIN_WIDTH = 110  # a pipe or file has no width; wide enough for the table, narrow enough for a page
 _WIDE = 110  # columns that the interval and the effect size need
-_ASCII = str.maketrans({"–": "-", "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " "})  # a terminal need not know more
 
 
 def print_table(workdir: Path, console: Console) -> None:
     """Print Dice per label fraction, class and arm with p-values, the verdict, warnings and the path of report.html.
 
+    A study that is no comparison prints its verdict, its tables and what it selected.
+
     Readable without colour: a planned test whose adjusted p-value is below alpha carries an asterisk. Intervals and
     effect sizes are left to the report below 110 columns. A console that is no terminal is widened to 110 columns.
-    Raises InputError when study.json is missing.
+    Raises InputError when study.json is missing or its kind unknown.
     """
     workdir = Path(workdir)
-    study = read_study(workdir)
     if not console.is_terminal:
         console.width = max(console.width, _PLAIN_WIDTH)
+    info = read_info(workdir)
+    if info["kind"] not in COMPARISONS:
+        print_part(workdir, info, console)
+        return
+    study = read_study(workdir)
     if study.statistics.entries:
         wide = console.width >= _WIDE
         console.print(_table(study, wide))
@@ -40,9 +48,7 @@ def print_table(workdir: Path, console: Console) -> None:
     console.print(escape(verdict(study).headline), style="bold", highlight=False)
     if flagged := flag_summary(study):
         console.print(f"{escape(flagged)}; see the report", style="yellow", highlight=False)
-    for warning in (*study.statistics.warnings, *study.info["warnings"]):
-        console.print(f"warning: {escape(str(warning))}", style="yellow", highlight=False)
-    console.print(f"Report: {escape(str(workdir / 'report.html'))}", soft_wrap=True, highlight=False)
+    print_end(workdir, console, (*study.statistics.warnings, *study.info["warnings"], *failures(study.info)))
 
 
 def _legend(study: Study, wide: bool) -> str:
@@ -81,7 +87,7 @@ def _table(study: Study, wide: bool) -> Table:
         if first and i:
             table.add_row()
         kept = zip(_row(study, entry, first), (True, True, *shown.values()), strict=True)
-        cells = [cell.translate(_ASCII) for cell, keep in kept if keep]
+        cells = [cell.translate(ASCII) for cell, keep in kept if keep]
         table.add_row(*cells, style="bold" if entry.class_name == AVERAGE else None)
     return table
 

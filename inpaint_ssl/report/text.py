@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from inpaint_ssl.report.load import Study
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED, Comparison, Entry, minimum_n
@@ -50,6 +51,19 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plain(value: Any) -> str:
+    """A setting or a number as a person writes it; a dash for None and ""."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(f"({plain(v)})" if isinstance(v, list | tuple) else plain(v) for v in value) or "()"
+    return str(value)
 
 
 def enumeration(items: list[str]) -> str:

@@ -57,7 +57,7 @@ class Page(HTMLParser):
             self.problems.append(tag)
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
 
@@ -71,7 +71,10 @@ def test_page_stands_alone_and_shows_everything(tmp_path: Path) -> None:
     page, root = report(tmp_path, seeds=[0, 1])
     assert page.addresses and all(a.startswith(("#", "data:")) for a in page.addresses)
     raw = (root / "report.html").read_text(encoding="utf-8")
-    assert not re.search(r"url\((?!#)|@import|<script", raw)
+    assert not re.search(r"url\((?!#)|@import|<script[^>]", raw) and raw.count("<script>") == 1
+    assert not re.search(
+        r"fetch|XMLHttp|import|eval|innerHTML|location", raw.split("<script>")[1].split("</script>")[0]
+    )
     assert page.problems == [] and page.open == []
     assert len(page.ids) == len(set(page.ids))
     # verdict figure, 2 classes, 1 pretraining and 2 fine-tuning losses, 4 inpaintings, 3 overlays
@@ -155,10 +158,14 @@ def test_warnings_and_unfinished_runs_are_on_the_first_screen(tmp_path: Path) ->
     study["warnings"] = ["the class <posterior> was lost by one run"]
     study["cells"][-1] |= {"status": "running", "best_step": None, "best_validation_loss": None, "seconds": None}
     study["cells"][-1] |= {"stopped": "", "images_per_second": None}
+    study["cells"].append(
+        {"name": "lost", "directory": "cells/lost", "phase": "finetune", "status": "failed", "error": "no & room"}
+    )
     write_json_atomic(root / "study.json", study)
     first = Page(write_report(root).read_text(encoding="utf-8")).text.split("Dice by label fraction")[0]
-    assert "4 of 5 runs complete" in first and "3 warnings" in first
+    assert "4 of 6 runs complete" in first and "4 warnings" in first
     assert "the class <posterior> was lost by one run" in first
+    assert "1 failed" in first and "The run lost failed: no & room" in first
     assert "cannot reach p < 0.05; at least 5 are needed" in first
 
 

@@ -9,9 +9,10 @@ from matplotlib.patches import Patch
 
 from inpaint_ssl.report.clinical.text import amount
 from inpaint_ssl.report.drawing import INK, MUTED, Drawing
-from inpaint_ssl.report.load import TRUTH, Overlay, Study
+from inpaint_ssl.report.load import Study
 from inpaint_ssl.report.panels import SMALL, Sheet, Spaces, sheet
 from inpaint_ssl.report.pictures import thin, window_of
+from inpaint_ssl.report.slices import TRUTH, Overlay
 from inpaint_ssl.report.text import ARM_NAMES, percent
 from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED
 

@@ -1,0 +1,53 @@
+"""The page of a study that is no comparison: what its kind contributes, in the frame that all pages share."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from inpaint_ssl.report.drawing import STYLE, Drawing
+from inpaint_ssl.report.frame import save_figures, shared_context, shared_drawings, write_page
+from inpaint_ssl.report.kinds import part_of
+from inpaint_ssl.report.load import read_files, read_rows
+from inpaint_ssl.report.losses import arm_losses, losses_note
+from inpaint_ssl.report.provenance import kind_name
+from inpaint_ssl.report.views import write_views
+from inpaint_ssl.statistics import Bootstrap
+
+_WIDEST = 7.5  # inches; the room beside the verdict is 6.2 wide
+_TALLEST = 1.8  # height over width
+
+
+def write_kind_report(workdir: Path, info: Mapping[str, Any]) -> Path:
+    """Write report.html, figures/ and tables/ of a study; `info` is read_info(workdir). Returns report.html's path.
+
+    Raises InputError when the kind is unknown or a file is damaged.
+    """
+    files = read_files(workdir, info)
+    context = shared_context(files, read_rows(workdir / "per_scan.csv"))
+    with matplotlib.rc_context(STYLE):
+        part = part_of(str(info["kind"]))(workdir, info)
+        beside = part.figures[:1] if part.figures and fits_beside(part.figures[0]) else ()
+        drawings = [
+            ("beside", beside),
+            ("kind", part.figures[len(beside) :]),
+            ("losses", arm_losses(files)),
+            *shared_drawings(files),
+        ]
+        figures = save_figures(drawings, workdir)
+    write_views(workdir / "tables", part.tables)
+    context |= {
+        "part": part,
+        "kind": kind_name(str(info["kind"])),
+        "figures": figures,
+        "losses_note": losses_note(files),
+        "bootstrap": Bootstrap(**info["bootstrap"]),
+    }
+    return write_page("kind.html.j2", context, workdir)
+
+
+def fits_beside(drawing: Drawing) -> bool:
+    """Is the first figure of a kind narrow and low enough to stand beside the verdict?"""
+    width, height = drawing.figure.get_size_inches()
+    return bool(width <= _WIDEST and height <= _TALLEST * width)
