@@ -6,6 +6,7 @@ reduced (hours on two cores) or full (the paper's grid).
 """
 
 import importlib
+import importlib.util
 
 from ml_collections import ConfigDict
 

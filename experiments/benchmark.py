@@ -1,7 +1,8 @@
 """Run a benchmark: python -m experiments.benchmark corruption [--output=runs/benchmark] [--quick]
 
 Prints tables and writes <output>/<benchmark>.json. --quick: tiny sizes and few rounds, to see that it runs; its numbers
-mean nothing. memory takes --config=configs/<file>.py, the study to be measured; prepare takes --root=<data set>. Exit
+mean nothing. memory takes --config=configs/<file>.py, the study to be measured; prepare takes --root=<data set>; engine
+and training take --rounds=<n> and --only=<what>,<what>, such as seeds/vmap or 512x9, and write after every round. Exit
 codes: 0 done, 2 something given cannot be used, 130 interrupted.
 """
 
@@ -30,6 +31,8 @@ BENCHMARKS: dict[str, Callable[..., Path]] = {
     "training_compiled": training.run_compiled,
 }
 
+IN_ROUNDS = ("engine", "training", "training_compiled")
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -45,7 +48,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds")
     parser.add_argument("--config", default="", help="memory: the study's settings; configs/quickstart.py without")
     parser.add_argument("--root", default="", help="prepare: a data set in the nnU-Net v2 layout to measure as well")
+    parser.add_argument("--rounds", type=int, default=0, help="engine, training: rounds of measuring; 0 for enough")
+    parser.add_argument("--only", default="", help="engine, training: names of what is measured, with commas")
     options = parser.parse_args(arguments)
+    options.only = tuple(name.strip() for name in options.only.split(",") if name.strip())
+    for name in ("rounds", "only"):
+        if getattr(options, name) and options.benchmark not in IN_ROUNDS:
+            raise InputError(f"--{name}: {options.benchmark} has its own; expected it with {', '.join(IN_ROUNDS)}")
+    if options.rounds < 0:
+        raise InputError(f"--rounds: got {options.rounds}, expected 1 or more, or 0 for enough of them")
     if options.root and options.benchmark != "prepare":
         raise InputError(f"--root: {options.benchmark} reads no scans; expected it with prepare alone")
     if options.root and not (Path(options.root) / "dataset.json").is_file():
@@ -63,11 +74,11 @@ def main(argv: Sequence[str]) -> int:
     def work() -> int:
         options = parse(argv[1:])
         options.output.mkdir(parents=True, exist_ok=True)  # found out before minutes of measuring, not after
-        settings = {name: value for name in ("config", "root") if (value := getattr(options, name))}
+        settings = {name: value for name in ("config", "root", "rounds", "only") if (value := getattr(options, name))}
         BENCHMARKS[options.benchmark](options.output, options.quick, Console(), **settings)
         return 0
 
-    return answered(argv, None, work, "interrupted; nothing was written")
+    return answered(argv, None, work, "interrupted; nothing is kept but finished rounds of engine and training")
 
 
 if __name__ == "__main__":

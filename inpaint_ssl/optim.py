@@ -26,9 +26,9 @@ class OptimSettings:
 
 
 class RateState(NamedTuple):
-    """count: steps taken. learning_rate: the run's initial or peak one, which is data: one program serves all."""
+    """steps: taken so far. learning_rate: the run's initial or peak one, which is data: one program serves all."""
 
-    count: jax.Array
+    steps: jax.Array
     learning_rate: jax.Array
 
 
@@ -81,8 +81,8 @@ def make_optimizer(settings: OptimSettings, steps_per_epoch: int) -> optax.Gradi
 
     def update(updates: Any, state: RateState, params: Any = None) -> tuple[Any, RateState]:
         del params
-        rate = make_schedule(settings, steps_per_epoch, state.learning_rate)(state.count)
-        return jax.tree.map(lambda u: -rate * u, updates), RateState(state.count + 1, state.learning_rate)
+        rate = make_schedule(settings, steps_per_epoch, state.learning_rate)(state.steps)
+        return jax.tree.map(lambda u: -rate * u, updates), RateState(state.steps + 1, state.learning_rate)
 
     adam = optax.scale_by_adam(b1=settings.adam_b1, b2=settings.adam_b2, eps=settings.adam_eps)
     return optax.chain(adam, optax.GradientTransformation(init, update))

@@ -35,6 +35,31 @@ ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA_SETS = ("hippocampus", "headneck_ct", "dicom", "skm_tea_annotations")
 
 
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "devices(count): needs so many devices, and is skipped where there are fewer")
+
+
+def pytest_runtest_setup(item) -> None:
+    """Skip what needs more devices than there are: by the mark `devices`, or a parameter of that name."""
+    counts = [mark.args[0] for mark in item.iter_markers("devices")]
+    if hasattr(item, "callspec"):
+        counts.append(item.callspec.params.get("devices", 1))
+    if max(counts, default=1) > 1:
+        import jax
+
+        if jax.device_count() < max(counts):
+            pytest.skip(f"needs {max(counts)} devices; there are {jax.device_count()} ({jax.default_backend()})")
+
+
+@pytest.fixture(scope="module")
+def full_precision() -> Iterator[None]:
+    """Float32 products in float32 everywhere, for comparisons; a GPU by itself rounds their factors to TF32."""
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the real scans, INPAINT_SSL_TEST_DATA or ../shared/data beside the checkout.

@@ -14,12 +14,14 @@ from rich.console import Console
 
 from experiments.benchmark import BENCHMARKS, main
 from experiments.benchmarks import bridson, tables
+from experiments.benchmarks.chosen import chosen
 from experiments.benchmarks.corruption import show
 from experiments.benchmarks.machine import available_cores, on_one_core
 from experiments.benchmarks.settings import QUICK, Settings
 from experiments.benchmarks.timing import Contender, Timing, interleaved, left_out, spread
 from inpaint_ssl.corruption import PatchSpec
 from inpaint_ssl.corruption.spec import patch_count
+from inpaint_ssl.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -131,6 +133,39 @@ def test_turns_are_timed_without_their_preparation() -> None:
     assert timings["a"].samples_ms == pytest.approx([3.0] * 3)
     assert timings["b"].samples_ms == pytest.approx([50.0] * 3)
     assert order[-6:] == ["a", "b", "b", "a", "a", "b"]
+
+
+def test_first_calls_and_rounds_are_told_as_they_come() -> None:
+    now, told = [0.0], []
+
+    def contender(seconds: float) -> Contender:
+        return Contender(range, lambda inputs: now.__setitem__(0, now[0] + seconds * len(inputs)))
+
+    def on_first(name: str, seconds: float, milliseconds: float) -> None:
+        now[0] += 50.0  # what is done in between is not timed
+        told.append((name, round(seconds, 6), round(milliseconds, 6)))
+
+    def on_round(timings: dict[str, Timing]) -> None:
+        now[0] += 50.0
+        told.append({name: timing.samples_ms for name, timing in timings.items()})
+
+    given = {"a": contender(0.5), "b": contender(0.25)}
+    timings = interleaved(given, 2, 1.0, clock=lambda: now[0], on_first=on_first, on_round=on_round)
+    assert told[:2] == [("a", 0.5, 500.0), ("b", 0.25, 250.0)]
+    assert [{n: pytest.approx(s) for n, s in t.items()} for t in told[2:]] == [
+        {"a": (500.0,) * count, "b": (250.0,) * count} for count in (1, 2)
+    ]
+    assert timings["a"].samples_ms == told[-1]["a"]
+
+
+def test_only_names_rows_and_contenders() -> None:
+    listed = {"seeds": {"in_turn": 1, "vmap": 2}, "feeding": {"resident": 3, "streamed": 4}}
+    assert chosen(listed, ()) == listed
+    assert chosen(listed, ("feeding", "seeds/vmap")) == {"seeds": {"vmap": 2}, "feeding": listed["feeding"]}
+    with pytest.raises(
+        InputError, match=r"--only: got vmap, expected some of seeds, seeds/in_turn, seeds/vmap, feeding"
+    ):
+        chosen(listed, ("vmap", "seeds"))
 
 
 def test_statistics_of_samples() -> None:
@@ -253,6 +288,11 @@ def test_goals_are_printed_beside_the_results(ratio: float, word: str) -> None:
         (["no_such"], "invalid choice: 'no_such'"),
         (["corruption", "--qick"], "unrecognized arguments: --qick"),
         (["corruption", "--root=x"], "--root: corruption reads no scans"),
+        (["corruption", "--rounds=3"], "--rounds: corruption has its own; expected it with engine, training"),
+        (["corruption", "--only=masks"], "--only: corruption has its own; expected it with engine, training"),
+        (["training", "--rounds=-1"], "--rounds: got -1, expected 1 or more"),
+        (["training", "--rounds=few"], "argument --rounds: invalid int value: 'few'"),
+        (["training", "--quick", "--only=512x9,16x2"], "--only: got 512x9, expected some of 16x2, 16x2/ours"),
         (["prepare", "--root=x"], "--root: no dataset.json in x"),
         (["corruption", "--out=x"], "unrecognized arguments: --out=x"),
         (["corruption", "--output=FILE"], "is a file, expected a folder"),

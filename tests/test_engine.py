@@ -18,6 +18,7 @@ from inpaint_ssl.rng import example_keys, stream_key
 from inpaint_ssl.steps import make_train_step, one_hot
 from inpaint_ssl.types import Batch, TrainState
 
+pytestmark = pytest.mark.usefixtures("full_precision")
 WAYS = [("in_turn", 1, 1), ("unroll", 1, 2), ("vmap", 1, 1), ("devices", 2, 1)]  # way, devices, steps per call
 SGD, ADAM = optax.sgd(1.0), optax.adam(1e-3)
 
@@ -160,6 +161,7 @@ def engine_keys() -> jax.Array:
     return jnp.stack([stream_key(seed, "validation") for seed in (0, 1)])
 
 
+@pytest.mark.devices(4)
 def test_seeds_are_divided_among_devices_as_far_as_they_can_be() -> None:
     task = convolution_task(np.float32)
     for seeds, devices, mesh in ((2, 4, (2, 2)), (3, 4, (1, 4)), (4, 2, (2, 1)), (4, 4, (4, 1))):
@@ -175,6 +177,8 @@ def test_seeds_are_divided_among_devices_as_far_as_they_can_be() -> None:
         assert programs.padded(9) % mesh[1] == 0 and programs.padded(9) - 9 < mesh[1]
 
 
-def test_defaults_of_a_cpu() -> None:
-    assert EngineSettings.resolved("auto", "jit", 0, 0) == EngineSettings("in_turn", "jit", 0, 1)
+@pytest.mark.parametrize(("platform", "seeds", "steps"), [("cpu", "in_turn", 1), ("gpu", "vmap", 5)])
+def test_defaults_of_a_platform(platform: str, seeds: str, steps: int, monkeypatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    assert EngineSettings.resolved("auto", "jit", 0, 0) == EngineSettings(seeds, "jit", 0, steps)
     assert EngineSettings.resolved("vmap", "pmap", 2, 3) == EngineSettings("vmap", "pmap", 2, 3)

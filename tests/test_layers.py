@@ -22,6 +22,7 @@ LAYERS = (
     ("training",),
     ("report",),
     ("study",),
+    ("forecast",),
     ("doctor",),
 )
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}

@@ -90,6 +90,7 @@ for loss in (inpainting_l2, batch_dice_loss):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("loss", [inpainting_l2, batch_dice_loss])
 def test_devices_see_the_loss_of_the_whole_batch(loss) -> None:
     rng = np.random.default_rng(2)

@@ -173,7 +173,9 @@ def test_bad_command_lines(argv, expected, capsys) -> None:
 @pytest.mark.parametrize(("study", "folder"), [("quickstart", "runs/quickstart"), ("two words", "runs/two_words")])
 def test_the_work_folder_is_named_after_the_study(study: str, folder: str) -> None:
     assert parse(["main", "--config=configs/quickstart.py", f"--config.study.name={study}"])[1] == Path(folder)
-    assert parse(["main", "--config=configs/quickstart.py", f"--config.study.name={study}", "--workdir=x"])[1] == Path("x")
+    assert parse(["main", "--config=configs/quickstart.py", f"--config.study.name={study}", "--workdir=x"])[1] == Path(
+        "x"
+    )
 
 
 def test_a_folder_that_cannot_be_made(root: Path, tmp_path: Path, capsys) -> None:

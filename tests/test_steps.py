@@ -20,6 +20,7 @@ from inpaint_ssl.steps import (
 )
 from inpaint_ssl.types import Batch, TrainState
 
+pytestmark = pytest.mark.usefixtures("full_precision")
 SPEC = PatchSpec(patch_size=4, sampling="random", area_fraction=0.25)
 MEMBERSHIP = np.zeros((256, 2), bool)
 MEMBERSHIP[[1, 2], 0] = MEMBERSHIP[2, 1] = True
@@ -69,6 +70,7 @@ def test_padded_rows_change_neither_loss_nor_gradient(task: str) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=1e-4), first, second)
 
 
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("task", ["inpainting", "segmentation"])
 def test_two_devices_take_the_step_of_one(task: str) -> None:
     _, loss, params = loss_and_params(task)

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import time
 from pathlib import Path
 
 import jax
@@ -13,10 +14,13 @@ from rich.console import Console
 
 from experiments.benchmark import BENCHMARKS, main
 from experiments.benchmarks import training, training_ours, training_tables
+from experiments.benchmarks.tables import number
 from experiments.benchmarks.training import Size
+from inpaint_ssl.files import write_json_atomic
 from inpaint_ssl.losses import batch_dice_loss
 from inpaint_ssl.models import UNet
 
+pytestmark = pytest.mark.usefixtures("full_precision")
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is missing; it is in the extra `bench`"
 )
@@ -151,6 +155,7 @@ def quick_run(tmp_path_factory) -> tuple[dict, str]:
 def test_the_command_from_end_to_end(quick_run) -> None:
     result, printed = quick_run
     assert (result["benchmark"], result["quick"], result["format_version"]) == ("training", True, 1)
+    assert result["complete"] and result["rounds"] == 2
     assert result["device"] and result["processor"] and {"jax", "python"} <= set(result["versions"])
     (row,) = result["rows"]
     assert row["ours"]["images_per_second"] == 1e3 / np.median(row["ours"]["samples_ms"])
@@ -160,6 +165,37 @@ def test_the_command_from_end_to_end(quick_run) -> None:
     assert "16 x 16" in printed and "Numbers:" in printed and "…" not in printed
     if "rival" in row:
         assert row["ratio"] == row["ours"]["images_per_second"] / row["rival"]["images_per_second"]
+
+
+def test_what_was_measured_is_kept_when_the_rest_is_stopped(ours, tmp_path: Path, monkeypatch) -> None:
+    """The file after every round, here seen at the end of each by the second size that never comes to its end."""
+    sizes = [SIZE, Size(16, 4, SIZE.filters)]
+    seen = []
+
+    def stopping(size: Size) -> training_ours.Training:
+        if size is sizes[1]:
+            raise KeyboardInterrupt
+        return ours
+
+    def written(path: Path, value: dict) -> None:
+        seen.append((value["complete"], [len(row["ours"]["samples_ms"]) for row in value["rows"]]))
+        write_json_atomic(path, value)
+
+    monkeypatch.setattr(training, "sizes", lambda *given: sizes)
+    monkeypatch.setattr(training_ours, "Training", stopping)
+    monkeypatch.setattr(training, "has_torch", lambda: True)
+    monkeypatch.setattr(training, "_rival", lambda size, ours: lambda calls: time.sleep(0.01 * len(calls)))
+    monkeypatch.setattr(training.metadata, "version", lambda name: name)
+    monkeypatch.setattr(training, "write_json_atomic", written)
+    text = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        training.run(tmp_path, True, Console(file=text), rounds=3, only=("16x2", "16x4/ours"))
+    assert seen == [(False, [1]), (False, [2]), (False, [3])]
+    result = json.loads((tmp_path / "training.json").read_text())
+    assert result["complete"] is False and result["rounds"] == 3
+    assert [row["batch"] for row in result["rows"]] == [2] and result["rows"][0]["rival"]["median_ms"] >= 5
+    speed = result["rows"][0]["ours"]["images_per_second"]
+    assert f"ours {number(speed)} images/s" in text.getvalue() and "16 x 16, batch of 4" in text.getvalue()
 
 
 def test_without_torch_ours_is_measured_alone(ours, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -75,7 +75,8 @@ def test_averaged_input_gives_the_same_response_to_a_grey_image() -> None:
     params, report = graft(pretrained, fresh, adapt_input="average")
     assert [row.name for row in report.rows if row.status == "adapted"] == ["encoder/level_0/conv_0/kernel"]
     old = np.asarray(pretrained["encoder"]["level_0"]["conv_0"]["kernel"])
-    np.testing.assert_allclose(params["encoder"]["level_0"]["conv_0"]["kernel"][:, :, 0], old.sum(2), rtol=1e-5)
+    new = params["encoder"]["level_0"]["conv_0"]["kernel"][:, :, 0]
+    np.testing.assert_allclose(new, old.sum(2), rtol=1e-5, atol=1e-7)  # sums that nearly cancel round by themselves
 
 
 def test_table_shows_both_sides() -> None:

@@ -45,10 +45,14 @@ def interleaved(
     rounds: int,
     min_round_ms: float,
     clock: Callable[[], float] = time.perf_counter,
+    on_first: Callable[[str, float, float], None] = lambda name, seconds, ms: None,
+    on_round: Callable[[dict[str, Timing]], None] = lambda timings: None,
 ) -> dict[str, Timing]:
     """Time all contenders in `rounds` rounds. In a round each makes as many calls as last `min_round_ms` or longer.
 
-    The order moves on by one from round to round. `clock` returns seconds.
+    The order moves on by one from round to round. `clock` returns seconds. on_first: called with a contender's name,
+    the seconds of its first call, which may compile for minutes, and the milliseconds per image of the next ones;
+    on_round: with the timings so far, after each round.
     """
 
     def timed(contender: Contender, calls: int) -> float:
@@ -57,12 +61,12 @@ def interleaved(
         contender.run(inputs)
         return clock() - began
 
-    first = {name: timed(contender, 1) for name, contender in contenders.items()}
-    calls = {}
+    first, calls = {}, {}
     for name, contender in contenders.items():
-        calls[name] = 1
-        while timed(contender, calls[name]) * 1e3 < min_round_ms:
+        first[name], calls[name] = timed(contender, 1), 1
+        while (milliseconds := timed(contender, calls[name]) * 1e3) < min_round_ms:
             calls[name] *= 2
+        on_first(name, first[name], milliseconds / (calls[name] * contender.images))
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for turn in range(rounds):
@@ -70,7 +74,9 @@ def interleaved(
         for name in names[start:] + names[:start]:
             seconds = timed(contenders[name], calls[name])
             samples[name].append(seconds * 1e3 / (calls[name] * contenders[name].images))
-    return {name: Timing(tuple(samples[name]), calls[name], first[name]) for name in names}
+        timings = {name: Timing(tuple(samples[name]), calls[name], first[name]) for name in names}
+        on_round(timings)
+    return timings
 
 
 def spread(samples: Sequence[float], name: str) -> dict[str, float]:

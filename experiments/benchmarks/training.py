@@ -10,7 +10,7 @@ alone. JSON: device, card, rows (size and options, ours, rival, ratio and shares
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from experiments.benchmarks import tables, training_tables
+from experiments.benchmarks.chosen import chosen, first_call
 from experiments.benchmarks.machine import about, now
 from inpaint_ssl.files import write_json_atomic
 from inpaint_ssl.versions import versions
 
 if TYPE_CHECKING:
     from experiments.benchmarks import training_ours
+    from experiments.benchmarks.timing import Timing
 
 CLASSES, CHANNELS = 4, 1
 ADAM = {"learning_rate": 1e-3, "b1": 0.99, "b2": 0.995, "eps": 1e-8}
@@ -105,37 +107,56 @@ def shares(size: Size, bytes_per_step: float, ms_per_image: float, device: str) 
 
 
 def _measure(
-    listed: Sequence[Size], rounds: int, min_round_ms: float, goal: float | None, report: Callable[[str], None]
+    listed: Mapping[Size, bool],
+    rounds: int,
+    min_round_ms: float,
+    goal: float | None,
+    report: Callable[[str], None],
+    write: Callable[[list[dict[str, Any]]], Any],
 ) -> list[dict[str, Any]]:
-    """One row per size; jax and torch start here."""
+    """One row per size, given to `write` after every round; jax and torch start here. listed: beside PyTorch or not."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # on a GPU the rival needs memory as well
     import jax
 
     from experiments.benchmarks import training_ours
-    from experiments.benchmarks.timing import Contender, interleaved
+    from experiments.benchmarks.timing import Contender, Timing, interleaved
     from inpaint_ssl.runtime import keep_freed_memory
 
     keep_freed_memory()  # as a study does; PyTorch, in the same process, has it too
-    rows = []
-    for size in listed:
+    rows: list[dict[str, Any]] = []
+    for size, beside_rival in listed.items():
         report(f"{size.side} x {size.side}, batch of {size.batch}, filters {size.filters}, {size.dtype}")
         ours = training_ours.Training(size)
+        report(f"  ours: compiled in {ours.compile_seconds:.1f} s")
         images = size.batch * ours.steps_per_call
         contenders = {"ours": Contender(range, ours.run, images)}
-        if has_torch():
+        if beside_rival:
             contenders["rival"] = Contender(range, _rival(size, ours), images)
-        timings = interleaved(contenders, rounds, min_round_ms)
-        row: dict[str, Any] = {**asdict(size), "steps_per_call": ours.steps_per_call}
-        row |= {"step_flops": step_flops(size), "step_bytes": ours.bytes_per_step}
-        for name, timing in timings.items():
-            row[name] = {**timing.to_json(), "images_per_second": 1e3 / timing.median_ms}
-            row[name]["compile_seconds"] = timing.first_call_seconds
-        row["ours"]["compile_seconds"] += ours.compile_seconds
-        row["ours"] |= shares(size, ours.bytes_per_step, timings["ours"].median_ms, jax.devices()[0].device_kind)
-        if "rival" in row:
-            row |= {"ratio": row["ours"]["images_per_second"] / row["rival"]["images_per_second"], "goal_ratio": goal}
-        rows.append(row)
+
+        def note(timings: dict[str, Timing], size: Size = size, ours: training_ours.Training = ours) -> None:
+            row = _row(size, ours, timings, goal, jax.devices()[0].device_kind)
+            write([*rows, row])
+
+        timings = interleaved(contenders, rounds, min_round_ms, on_first=first_call(report), on_round=note)
+        rows.append(_row(size, ours, timings, goal, jax.devices()[0].device_kind))
+        speeds = (f"{name} {tables.number(rows[-1][name]['images_per_second'])} images/s" for name in timings)
+        report(f"  {', '.join(speeds)}")
     return rows
+
+
+def _row(
+    size: Size, ours: "training_ours.Training", timings: Mapping[str, "Timing"], goal: float | None, device: str
+) -> dict[str, Any]:
+    row: dict[str, Any] = {**asdict(size), "steps_per_call": ours.steps_per_call}
+    row |= {"step_flops": step_flops(size), "step_bytes": ours.bytes_per_step}
+    for name, timing in timings.items():
+        row[name] = {**timing.to_json(), "images_per_second": 1e3 / timing.median_ms}
+        row[name]["compile_seconds"] = timing.first_call_seconds
+    row["ours"]["compile_seconds"] += ours.compile_seconds
+    row["ours"] |= shares(size, ours.bytes_per_step, timings["ours"].median_ms, device)
+    if "rival" in row:
+        row |= {"ratio": row["ours"]["images_per_second"] / row["rival"]["images_per_second"], "goal_ratio": goal}
+    return row
 
 
 def _rival(size: Size, ours: "training_ours.Training") -> Callable[[Sequence[Any]], None]:
@@ -152,16 +173,28 @@ def _rival(size: Size, ours: "training_ours.Training") -> Callable[[Sequence[Any
     return run
 
 
-def run_compiled(output: Path, quick: bool, console: Console) -> Path:
+def run_compiled(output: Path, quick: bool, console: Console, rounds: int = 0, only: Sequence[str] = ()) -> Path:
     """The same beside torch.compile on a CPU too; writes `output`/training_compiled.json."""
-    return run(output, quick, console, compiled=True)
+    return run(output, quick, console, rounds, only, compiled=True)
 
 
-def run(output: Path, quick: bool, console: Console, compiled: bool = False) -> Path:
-    """Measure, print a table, and write `output`/training.json, whose path is returned."""
+def run(
+    output: Path,
+    quick: bool,
+    console: Console,
+    rounds: int = 0,
+    only: Sequence[str] = (),
+    compiled: bool = False,
+) -> Path:
+    """Measure, print a table, and write `output`/training.json, whose path is returned.
+
+    rounds: 0 for as many as give a good median. only: sizes by side and batch, such as "512x9", or ours alone of one,
+    "512x9/ours". The file is written after every round; its `complete` tells whether all was measured.
+    """
     import jax
 
     began, date, name = time.monotonic(), now(), "training_compiled" if compiled else "training"
+    device, path = jax.devices()[0].device_kind, output / f"{name}.json"
 
     def report(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -169,21 +202,28 @@ def run(output: Path, quick: bool, console: Console, compiled: bool = False) -> 
     on_gpu = jax.default_backend() != "cpu"
     if not has_torch():
         report('PyTorch is not installed; ours is measured alone. For the comparison: pip install "inpaint-ssl[bench]"')
-    rounds, min_round_ms = (2, 1.0) if quick else (15, 500.0)
+    rounds, min_round_ms = (rounds or 2, 1.0) if quick else (rounds or 15, 500.0)
     goal = None if quick else GPU_GOAL if on_gpu else CPU_GOAL
-    rows = _measure(sizes(on_gpu, quick, compiled), rounds, min_round_ms, goal, report)
-    result = {
-        **about(name, date, began, quick),
-        "backend": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
-        "card": card_of(jax.devices()[0].device_kind),
-        "versions": versions() | ({"torch": metadata.version("torch")} if has_torch() else {}),
-        "rounds": rounds,
-        "rows": rows,
-    }
+    sides = ("ours", "rival") if has_torch() else ("ours",)
+    listed = chosen({f"{s.side}x{s.batch}": dict.fromkeys(sides, s) for s in sizes(on_gpu, quick, compiled)}, only)
+
+    def write(rows: list[dict[str, Any]], complete: bool = False) -> dict[str, Any]:
+        result = {
+            **about(name, date, began, quick),
+            "backend": jax.default_backend(),
+            "device": device,
+            "card": card_of(device),
+            "versions": versions() | ({"torch": metadata.version("torch")} if has_torch() else {}),
+            "rounds": rounds,
+            "complete": complete,
+            "rows": rows,
+        }
+        write_json_atomic(path, result)
+        return result
+
+    beside = {next(iter(of_size.values())): "rival" in of_size for of_size in listed.values()}
     output.mkdir(parents=True, exist_ok=True)
-    path = output / f"{name}.json"
-    write_json_atomic(path, result)
+    result = write(_measure(beside, rounds, min_round_ms, goal, report, write), complete=True)
     tables.widen(console)
     training_tables.show(result, console)
     report(f"Numbers: {path}")

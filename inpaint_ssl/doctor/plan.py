@@ -15,9 +15,10 @@ from inpaint_ssl.doctor.findings import Finding, count, in_order
 from inpaint_ssl.doctor.scans import ScanSet
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.report.text import duration
+from inpaint_ssl.study.designs import cells_of
 
 if TYPE_CHECKING:
-    from inpaint_ssl.doctor.forecast import Forecast, PhaseForecast, Slices
+    from inpaint_ssl.forecast.estimate import Forecast, PhaseForecast, Slices
 
 _NAMES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
 _GB = 1e9
@@ -50,7 +51,7 @@ def make_plan(config: ConfigDict, diagnosis: Diagnosis, console: Console) -> Pla
         return Plan(tuple(lines), diagnosis.findings)
     console.print("measure a training step of each phase", highlight=False)
     try:
-        from inpaint_ssl.doctor.forecast import make_forecast
+        from inpaint_ssl.forecast.estimate import make_forecast
         from inpaint_ssl.runtime import configure
 
         configure(config)
@@ -65,7 +66,7 @@ def make_plan(config: ConfigDict, diagnosis: Diagnosis, console: Console) -> Pla
 
 def slices_of(config: ConfigDict, found: ScanSet, preprocessing: Preprocessing) -> "Slices":
     """How many slices each part of the study has, of the scans that could be read, and how much one takes."""
-    from inpaint_ssl.doctor.forecast import Slices
+    from inpaint_ssl.forecast.estimate import Slices
 
     splits, classes = found.splits, found.classes
     assert splits is not None and classes is not None
@@ -76,6 +77,8 @@ def slices_of(config: ConfigDict, found: ScanSet, preprocessing: Preprocessing) 
         return sum(scan.n_slices for scan in scans if scan.record.has_label or not labelled_only)
 
     unlabelled = config.data.use_unlabelled
+    fractions = {cell.label_fraction for cell in cells_of(config) if cell.phase == "finetune"}
+    labelled = {**{fraction: splits.train for fraction in fractions}, **splits.label_subsets}
     validation = number(splits.validation)
     dtype = np.result_type(*(scan.dtype for scan in found.scans))
     bytes_each = dtype.itemsize if dtype.kind in "iu" else {"float32": 4}.get(config.data.device_dtype, 2)
@@ -86,11 +89,12 @@ def slices_of(config: ConfigDict, found: ScanSet, preprocessing: Preprocessing) 
     return Slices(
         pretraining=number(splits.pretraining, not unlabelled),
         validation=validation,
-        finetuning={fraction: number(subjects) for fraction, subjects in splits.label_subsets.items()},
+        finetuning={fraction: number(subjects) for fraction, subjects in labelled.items()},
         channels=preprocessing.channels_out(n_channels),
         classes=len(classes.names),
         resident=number([*splits.train, *splits.pretraining], not unlabelled) + validation,
         stored_bytes=height * width * (n_channels * bytes_each + 1),
+        extents={extent: number(subjects, not unlabelled) for extent, subjects in splits.pretraining_subsets.items()},
     )
 
 
@@ -128,6 +132,8 @@ def forecast_lines(config: ConfigDict, forecast: "Forecast") -> list[tuple[str, 
             f"GB are allowed (data.device_memory_fraction {config.data.device_memory_fraction:g}): {stays}",
         )
     ]
+    if not forecast.phases:
+        return [*lines, ("Training", "none: this study ranks the strategies of config.study.from")]
     lines += [(_NAMES[phase.phase], _phase_text(phase, forecast)) for phase in forecast.phases]
     if forecast.seconds is not None:
         text = f"about {duration(forecast.seconds)} on this machine ({forecast.device}), if nothing else runs on it"
@@ -143,7 +149,7 @@ def _phase_text(phase: "PhaseForecast", forecast: "Forecast") -> str:
         return f"does not fit: {needs}"
     steps = sorted(set(phase.steps.values()))
     many = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    runs = phase.runs * len(phase.steps)
+    runs = sum(phase.runs.values())
     each = f"{1000 * phase.step_seconds:.0f} ms" if phase.step_seconds < 1 else f"{phase.step_seconds:.1f} s"
     return (
         f"{count(runs, 'run')} of {many} steps of {count(phase.batch_size, 'slice')}, {each} each (measured), with "
@@ -152,7 +158,7 @@ def _phase_text(phase: "PhaseForecast", forecast: "Forecast") -> str:
 
 
 def _memory_findings(config: ConfigDict, forecast: "Forecast", slices: "Slices") -> list[Finding]:
-    from inpaint_ssl.doctor.forecast import fitting_batch
+    from inpaint_ssl.forecast.estimate import fitting_batch
 
     findings = []
     for phase in forecast.phases:

@@ -1,9 +1,12 @@
-"""What training will take: memory and time, from a measured step. Imports jax."""
+"""What training on a data set will take: memory and time, from a step of each phase measured on random images.
 
-import math
+Imports jax.
+"""
+
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -11,16 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from inpaint_ssl.batches import passes_per_epoch
-from inpaint_ssl.corruption import CORRUPTORS, Corruptor, PatchSpec, corrupt_from_bank, make_mask_bank
+from inpaint_ssl.forecast.lengths import steps_of, validations_of
 from inpaint_ssl.memory import capacity_bytes, largest_batch, limit_bytes, predicted_peak_bytes
 from inpaint_ssl.models import UNet
 from inpaint_ssl.optim import OptimSettings, make_optimizer
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import inpainting_loss, make_train_step, segmentation_loss
-from inpaint_ssl.study.cells import ARMS
-from inpaint_ssl.study.phases import compute_dtype
-from inpaint_ssl.training import last_step
+from inpaint_ssl.study.cells import Cell
+from inpaint_ssl.study.designs import cells_of
+from inpaint_ssl.study.phases import compute_dtype, make_corruptor
 from inpaint_ssl.types import Batch, TrainState
 
 _MOST_STEPS, _MOST_SECONDS = 5, 15.0  # of the measurement, after a first step
@@ -32,6 +34,7 @@ class Slices:
     """What a study would train on: slices of pretraining, of both validation sets (one), and per label fraction.
 
     channels: of the network's input; classes: number of them. stored_bytes: of a slice's image and label on the device.
+    extents: slices of each pretraining set of config.split.pretraining_extents.
     """
 
     pretraining: int
@@ -41,18 +44,20 @@ class Slices:
     classes: int
     resident: int
     stored_bytes: int
+    extents: Mapping[float, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PhaseForecast:
-    """steps: of one run at each label fraction (of pretraining under 0.0). step_seconds: measured, None when the step
-    does not fit into memory. peak_bytes: predicted. seconds: of all runs of the phase, their validation included.
+    """steps, runs: steps of one run and number of runs at each label fraction (of pretraining at each extent, 0.0 where
+    there is one). step_seconds: measured, None when the step does not fit into memory. peak_bytes: predicted. seconds:
+    of all runs of the phase, their validation included.
     """
 
     phase: str
     batch_size: int
     steps: Mapping[float, int]
-    runs: int
+    runs: Mapping[float, int]
     step_seconds: float | None
     compile_seconds: float
     peak_bytes: int
@@ -82,48 +87,37 @@ class Forecast:
 
 
 def make_forecast(config: ConfigDict, slices: Slices) -> Forecast:
-    """Compile and time a training step of each phase that the study would run."""
-    limit = limit_bytes()
-    names = [] if config.transfer.pretrained_study else ["pretrain"]
-    phases = tuple(_phase(config, name, slices, limit) for name in (*names, "finetune"))
+    """Compile and time a training step of each phase of which the study has runs."""
+    limit, cells = limit_bytes(), cells_of(config)
+    phases = tuple(
+        _phase(config, name, slices, limit, own)
+        for name in ("pretrain", "finetune")
+        if (own := [cell for cell in cells if cell.phase == name])
+    )
     device = jax.local_devices()[0]
     kind = f"{jax.local_device_count()} x {device.device_kind}" if jax.local_device_count() > 1 else device.device_kind
     allowed = int(config.data.device_memory_fraction * capacity_bytes())
     return Forecast(kind, limit, slices.resident * slices.stored_bytes, allowed, phases)
 
 
-def _phase(config: ConfigDict, phase: str, slices: Slices, limit: int) -> PhaseForecast:
+def _phase(config: ConfigDict, phase: str, slices: Slices, limit: int, cells: Sequence[Cell]) -> PhaseForecast:
     section = config[phase]
-    counts = {0.0: slices.pretraining} if phase == "pretrain" else dict(slices.finetuning)
-    runs = len(config.seeds) * (1 if phase == "pretrain" else len(ARMS))
+    if phase == "pretrain":
+        runs = Counter(float(cell.config(config).split.pretraining_extent) for cell in cells)
+        counts = {extent: slices.extents.get(extent, slices.pretraining) for extent in runs}
+    else:
+        runs = Counter(cell.label_fraction for cell in cells)
+        counts = {fraction: slices.finetuning[fraction] for fraction in runs}
     peak, compile_seconds, step_seconds = measure_step(config, phase, slices, limit)
-    steps = {fraction: steps_of(section, n) for fraction, n in counts.items()}
-    result = PhaseForecast(phase, section.batch_size, steps, runs, step_seconds, compile_seconds, peak, None)
+    steps = {key: steps_of(section, n) for key, n in counts.items()}
+    result = PhaseForecast(phase, section.batch_size, steps, dict(runs), step_seconds, compile_seconds, peak, None)
     if step_seconds is None:
         return result
+    validation = validation_seconds(step_seconds, section.batch_size, slices.validation)
     seconds = sum(
-        steps[fraction] * step_seconds
-        + validations_of(section, n) * validation_seconds(step_seconds, section.batch_size, slices.validation)
-        for fraction, n in counts.items()
+        runs[key] * (steps[key] * step_seconds + validations_of(section, n) * validation) for key, n in counts.items()
     )
-    return replace(result, seconds=compile_seconds + runs * seconds)
-
-
-def steps_per_epoch(section: ConfigDict, n_slices: int) -> int:
-    """As training counts them."""
-    passes = passes_per_epoch(n_slices, section.batch_size, section.min_steps_per_epoch)
-    return math.ceil(n_slices * passes / section.batch_size)
-
-
-def steps_of(section: ConfigDict, n_slices: int) -> int:
-    """The most steps that a run of a phase takes; early stopping may end it sooner."""
-    return last_step(steps_per_epoch(section, n_slices), section.max_epochs, section.max_steps)[0]
-
-
-def validations_of(section: ConfigDict, n_slices: int) -> int:
-    """How often a run validates."""
-    every = section.validate_every_steps or steps_per_epoch(section, n_slices)
-    return math.ceil(steps_of(section, n_slices) / every)
+    return replace(result, seconds=compile_seconds + seconds)
 
 
 def validation_seconds(step_seconds: float, batch_size: int, n_slices: int) -> float:
@@ -185,7 +179,7 @@ def _step(config: ConfigDict, phase: str, slices: Slices) -> tuple[Any, Any]:
     shared = (config.model.groups, compute_dtype(config.model.dtype), config.model.conv_gradients)
     if phase == "pretrain":
         model = UNet(config.model.filters, slices.channels, "inpainting", *shared)
-        loss = inpainting_loss(model, _corruptor(config))
+        loss = inpainting_loss(model, make_corruptor(config))
     else:
         model = UNet(config.model.filters, slices.classes, "segmentation", *shared)
         membership = np.arange(256)[:, None] == np.arange(1, slices.classes + 1)
@@ -196,13 +190,3 @@ def _step(config: ConfigDict, phase: str, slices: Slices) -> tuple[Any, Any]:
         return TrainState(params=params, opt_state=optimizer.init(params), step=jnp.zeros((), jnp.int32))
 
     return jax.jit(make_train_step(loss, optimizer), donate_argnums=0), start
-
-
-def _corruptor(config: ConfigDict) -> Corruptor:
-    settings = config.corruption
-    spec = PatchSpec(settings.patch_size, settings.sampling, settings.area_fraction)
-    if settings.masks == "fresh":
-        return lambda key, image: CORRUPTORS[settings.task](key, image, spec)
-    key = stream_key(settings.bank_seed, "mask_bank")
-    bank = make_mask_bank(key, config.data.image_size, spec, settings.task, settings.bank_size)
-    return lambda key, image: corrupt_from_bank(key, image, bank=bank, pair_anew=settings.bank_pairs == "anew")

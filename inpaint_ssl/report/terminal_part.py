@@ -40,7 +40,8 @@ def print_part(workdir: Path, info: Mapping[str, Any], console: Console) -> None
     if selected is not None:
         chosen = ", ".join(f"{name} {value}" for name, value in selected.settings) or "nothing"
         console.print(f"Selected on the {selected.split} scans: {escape(chosen)}", highlight=False)
-        remarks += selected.warnings
+        said = {remark.rstrip(".").lower() for remark in remarks}
+        remarks += [warning for warning in selected.warnings if warning.rstrip(".").lower() not in said]
     print_end(workdir, console, (*remarks, *info["warnings"], *failures(info)))
 
 

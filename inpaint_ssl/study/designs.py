@@ -130,7 +130,8 @@ def _transfer_grid(config: ConfigDict) -> list[Cell]:
 
 def _strategy_arms(config: ConfigDict) -> list[tuple[Arm, tuple[tuple[str, Any], ...]]]:
     """Section 2.5.2: both tasks, every patch size, both samplings; sizes that become equal on small images once."""
-    arms, grid = {}, config.grid
+    arms: dict[str, tuple[Arm, tuple[tuple[str, Any], ...]]] = {}
+    grid = config.grid
     for task, size, sampling in itertools.product(grid.tasks, grid.patch_sizes, grid.samplings):
         pixels = pixels_of(size, config.data.image_size)
         name = f"{task}_k-{pixels}_{sampling}"
@@ -147,7 +148,7 @@ def _strategies(config: ConfigDict) -> list[Cell]:
 
 
 def _extent_arms(config: ConfigDict) -> list[tuple[Arm, tuple[tuple[str, Any], ...]]]:
-    arms = []
+    arms: list[tuple[Arm, tuple[tuple[str, Any], ...]]] = []
     for extent in sorted(config.split.pretraining_extents):
         percent = f"{100 * extent:.10g}"
         arm = {"arm": f"extent-{percent.replace('.', 'p')}pct", "label": f"pretrained on {percent} %", "extent": extent}

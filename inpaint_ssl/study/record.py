@@ -7,12 +7,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from inpaint_ssl.config import evaluated_with, fingerprint, flatten
+from inpaint_ssl.config import SELECTING, evaluated_with, fingerprint, flatten
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
 from inpaint_ssl.files import read_json, write_csv_atomic, write_json_atomic
 from inpaint_ssl.study.cells import FAILED, Cell
 from inpaint_ssl.study.demographics import demographics
-from inpaint_ssl.study.designs import arms_of, first_run, is_reported
+from inpaint_ssl.study.designs import GRIDS, arms_of, first_run, is_reported
 from inpaint_ssl.study.phases import compute_dtype
 from inpaint_ssl.study.prepare import StudyData
 from inpaint_ssl.versions import versions
@@ -43,20 +43,31 @@ T2_CONVENTION = (
     "T2 as SKM-TEA's evaluator has it: voxels without a valid T2 are left out, T1 of menisci is 1000 ms; the paper's "
     "code counts them as 0 ms and takes 1200 ms everywhere."
 )
+OF_THE_TRANSFER_GRID = {  # section 6.2.1; elsewhere the defaults are the paper's
+    "corruption.task": "context_prediction",
+    "corruption.patch_size": 16,
+    "split.label_fractions": (0.05,),
+}
+SELECTED = "Settings are selected on the validation scans; the paper selects on its test set."
 LABEL_SUBSETS = "Label subsets are drawn by our own seeds; the paper's lists are not public."
 
 
 def departures(config: ConfigDict, base: ConfigDict) -> list[str]:
     """Where method settings differ from the paper's, which are the defaults of configs/base.py, and our own choices."""
-    values, defaults, found = flatten(config), flatten(base), []
+    kind, values, found = config.study.kind, flatten(config), []
+    defaults = {**flatten(base), **(OF_THE_TRANSFER_GRID if kind == "transfer_grid" else {})}
     not_compared = {"corruption.bank_seed", *(name for name, _, _ in OWN_CHOICES)}
+    if kind in GRIDS:  # each run has its own
+        not_compared |= {"corruption.task", "corruption.patch_size", "corruption.sampling"}
     if config.corruption.masks == "fresh":
         not_compared |= {name for name in values if name.startswith("corruption.bank_")}
     for name, value in values.items():
         is_method = name.split(".")[0] in METHOD_SECTIONS or name in METHOD_KEYS
         if is_method and name not in not_compared and value != defaults[name]:
             found.append(f"{name} is {value} (paper: {defaults[name]}).")
-    return [*found, *(text for name, choice, text in OWN_CHOICES if values[name] == choice), LABEL_SUBSETS]
+    chosen = [text for name, choice, text in OWN_CHOICES if values[name] == choice]
+    selected = [SELECTED] if kind in SELECTING and config.study.select_on == "validation" else []
+    return [*found, *chosen, *selected, LABEL_SUBSETS]
 
 
 def _of_t2(data: StudyData) -> list[str]:

@@ -80,7 +80,8 @@ def _report(config: ConfigDict, workdir: Path, console: Console, finished: bool)
     fresh = page.exists() and page.stat().st_mtime_ns >= study.stat().st_mtime_ns
     if config.stage == "report" or not (finished and fresh):
         write_report(workdir)
-    print_table(workdir, console)
+    if not launch.is_worker():
+        print_table(workdir, console)
 
 
 def is_complete(config: ConfigDict, workdir: Path, cell: Cell) -> bool:
@@ -131,8 +132,12 @@ def _train_and_evaluate(
     data = prepare(config, workdir, console, stops.here)
     manifest = make_manifest(config, data)
     _check_same_dtype(workdir, manifest)
-    claims = Claims(workdir)
-    stops = Stops(stops.together, lambda: stops_here() or claims.lost()) if (stops_here := stops.here) else stops
+    claims, asked = Claims(workdir), stops
+
+    def lost() -> str:
+        return claims.lost() if machines.count == 1 else ""
+
+    stops = Stops(lambda: asked.together() or lost(), lambda: asked.here() or lost())
     trainer = Trainer(config, data, workdir, manifest, console, machines, stop=stops.together)
     # A gallery from before config.json may be one of other settings.
     has_gallery = (workdir / "config.json").exists() and (workdir / "gallery.npz").exists()

@@ -10,6 +10,8 @@ from scipy.signal import correlate
 from inpaint_ssl.models import UNet
 from inpaint_ssl.models.layers import Conv, UpsampleConv, standardise_weights
 
+pytestmark = pytest.mark.usefixtures("full_precision")
+
 
 def count(tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

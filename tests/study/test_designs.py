@@ -12,7 +12,6 @@ from inpaint_ssl.errors import InputError
 from inpaint_ssl.study.cells import Cell, grouped
 from inpaint_ssl.study.designs import analyses_alone, arms_of, cells_of, is_reported
 
-
 FILES = ("transfer_grid.py", "pretraining_grid.py", "optimal_strategy.py", "unlabelled_extent.py", "clinical.py")
 
 

@@ -115,7 +115,7 @@ class AbdomenPhantom(GeneratedDataset):
 
     def settings(self) -> Mapping[str, Any]:
         """Everything that a generated slice depends on."""
-        return {"reader": "abdomen_phantom", "version": 2, "size": self._size, "seed": self._seed, "snr": self._snr}
+        return {"reader": "abdomen_phantom", "version": 3, "size": self._size, "seed": self._seed, "snr": self._snr}
 
     def stored_dtype(self, entry: ScanEntry) -> np.dtype:
         """Whole HU, as a scanner stores them."""
@@ -137,7 +137,8 @@ class AbdomenPhantom(GeneratedDataset):
             hu = hu + truth.noise_hu * _noise(rng, hu.shape[:2])[..., None]
         image = np.maximum(np.rint(hu), LOWEST_HU).astype(np.int16)
         label = np.where(truth.tissue <= Tissue.INTRAMUSCULAR_FAT, truth.tissue, 0).astype(np.uint8)
-        return centred_scan(entry, image[..., None], label if entry.has_label else None, truth.spacing_mm, {}), truth
+        shown = label if entry.has_label else None
+        return centred_scan(entry, image[..., None], shown, truth.spacing_mm, self._person(entry)), truth
 
     def _render(self, entry: ScanEntry) -> tuple[np.random.Generator, AbdomenTruth]:
         """The truth of a slice, and the generator that goes on to draw the noise."""

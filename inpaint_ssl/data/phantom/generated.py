@@ -51,6 +51,11 @@ class GeneratedDataset(ScanReader):
             raise InputError(f"scan {entry.scan_id}: not in this phantom of {len(self.entries)}; use its entries")
         return np.random.default_rng([self._seed, self._number[entry]])
 
+    def _person(self, entry: ScanEntry) -> dict[str, float | str]:
+        """Age and sex, of a stream of their own: they have no bearing on what is drawn."""
+        rng = np.random.default_rng([self._seed, self._number[entry], 1])
+        return {"age_years": float(rng.integers(18, 81)), "sex": "FM"[int(rng.integers(2))]}
+
 
 def centred_scan(
     entry: ScanEntry,

@@ -103,7 +103,7 @@ class PhantomDataset(GeneratedDataset):
 
     def settings(self) -> Mapping[str, Any]:
         """Everything that a generated scan depends on."""
-        return {"reader": "phantom", "version": 1, "size": self._size, "slices": self._shape[0], "seed": self._seed,
+        return {"reader": "phantom", "version": 2, "size": self._size, "slices": self._shape[0], "seed": self._seed,
                 "snr": self._snr}  # fmt: skip
 
     def stored_dtype(self, entry: ScanEntry) -> np.dtype:
@@ -128,7 +128,7 @@ class PhantomDataset(GeneratedDataset):
             signal = np.rint(np.hypot(signal + noise[..., 0], noise[..., 1])).astype(np.int32)
         label = np.where(truth.tissue <= Tissue.MENISCUS, truth.tissue, 0).astype(np.uint8) if entry.has_label else None
         sx, sy, sz = self.spacing_mm
-        acquisition = SEQUENCE.as_acquisition() | {"medial_direction": truth.medial_direction}
+        acquisition = {**SEQUENCE.as_acquisition(), "medial_direction": truth.medial_direction, **self._person(entry)}
         return centred_scan(entry, signal, label, (sx, sy, sz), acquisition), truth
 
     def _render(self, entry: ScanEntry) -> tuple[np.random.Generator, Array, PhantomTruth]:

@@ -8,6 +8,7 @@ from inpaint_ssl.data.readers.dataset_json import list_msd, list_nnunet
 from inpaint_ssl.data.readers.folder import list_folder
 from inpaint_ssl.data.readers.layouts import dataset_folder
 from inpaint_ssl.data.readers.nifti import NiftiDataset
+from inpaint_ssl.data.readers.participants import read_participants
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import ScanReader
 from inpaint_ssl.errors import InputError, Problems
@@ -68,4 +69,5 @@ def _open_folder(
     if use_labels and settings.labels and name != "nifti":
         declared = folder / "dataset.json"
         raise InputError(f"data.labels is {settings.labels}, but {declared} declares the labels; leave data.labels out")
-    return NiftiDataset(_NIFTI_LISTERS[name](folder, settings, problems, use_labels), settings)
+    layout = _NIFTI_LISTERS[name](folder, settings, problems, use_labels)
+    return NiftiDataset(layout, settings, read_participants(folder, layout.entries, problems))

@@ -91,3 +91,21 @@ def _corner_shift(shape: tuple[int, ...], linear: np.ndarray) -> float:
 
 def _sizes(spacing: np.ndarray) -> str:
     return " x ".join(f"{size:.5g}" for size in spacing)
+
+
+def with_depth(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The stored affine (4, 4) of data of this shape; that of a single slice gets 1 mm across where its header gives no
+    direction or size.
+    """
+    if len(shape) > 2 and shape[2] > 1:
+        return affine
+    first, second, across = affine[:3, :3].T
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        normal = np.cross(first, second)
+        plane, depth = np.linalg.norm(normal), abs(normal @ across)
+    if not 1e-9 * lengths[0] * lengths[1] < plane < np.inf or 1e-9 * np.prod(lengths) < depth < np.inf:
+        return affine
+    affine = affine.copy()
+    affine[:3, 2] = normal / plane
+    return affine

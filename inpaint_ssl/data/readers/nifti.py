@@ -3,7 +3,7 @@
 import gzip
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +17,9 @@ from nibabel.wrapstruct import WrapStructError
 
 from inpaint_ssl.data.geometry import axis_codes, ras_orientation, reorient
 from inpaint_ssl.data.labels import LabelRules, checked_label
-from inpaint_ssl.data.readers.grid import LARGEST_MM, SMALLEST_MM, Grid, orientation_on
+from inpaint_ssl.data.readers.grid import LARGEST_MM, SMALLEST_MM, Grid, orientation_on, with_depth
 from inpaint_ssl.data.readers.layouts import Layout, relative_to
+from inpaint_ssl.data.readers.participants import PARTICIPANTS
 from inpaint_ssl.data.readers.quiet import quiet
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
@@ -52,14 +53,23 @@ class Volume:
 
 
 class NiftiDataset(ScanReader):
-    """A data set of NIfTI files in one of the layouts of `layouts` and `folder`."""
+    """A data set of NIfTI files in one of the layouts of `layouts` and `folder`.
 
-    def __init__(self, layout: Layout, settings: ReaderSettings):
+    participants: `Scan.acquisition` by scan id, and the notes on it, as `participants.read_participants` gives them.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        settings: ReaderSettings,
+        participants: tuple[Mapping[str, Mapping[str, float | str]], Sequence[str]] = ({}, ()),
+    ):
         self.name = layout.name
         self.channel_names = layout.channel_names
         self.labels = layout.labels
         self.entries = layout.entries
-        self.notes = layout.notes
+        self._acquisition, notes = participants
+        self.notes = (*layout.notes, *notes)
         self._root = layout.root
         self._rules = layout.rules
         self._tolerance_mm = settings.geometry_tolerance_mm
@@ -73,6 +83,11 @@ class NiftiDataset(ScanReader):
             "channels": list(self.channel_names),
             "geometry_tolerance_mm": self._tolerance_mm,
         }
+
+    def sources(self, entry: ScanEntry) -> tuple[str, ...]:
+        """Images, label, and participants.tsv where it tells of the scan."""
+        told = [str(self._root / PARTICIPANTS)] if entry.scan_id in self._acquisition else []
+        return (*super().sources(entry), *told)
 
     def shown_path(self, path: str) -> str:
         """Relative to the root."""
@@ -107,7 +122,7 @@ class NiftiDataset(ScanReader):
         label = read_label(entry.label_path, grid, self._rules, self._tolerance_mm) if entry.has_label else None
         dtype = _common_dtype([channel.dtype for channel in channels])
         image = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=3, dtype=dtype, casting="unsafe")
-        return scan_of(entry, np.ascontiguousarray(image), label, grid)
+        return scan_of(entry, np.ascontiguousarray(image), label, grid, self._acquisition.get(entry.scan_id))
 
 
 def scan_of(
@@ -185,7 +200,7 @@ def read_nifti(path: str) -> Volume:
     def read() -> Volume:
         image = _with_content(path, _open_header(path))
         data = _scaled(image)
-        affine = _with_depth(np.asarray(image.affine, np.float64), data.shape)
+        affine = with_depth(np.asarray(image.affine, np.float64), data.shape)
         ras_orientation(affine)
         return Volume(data.reshape(*(*data.shape, 1)[:3], -1), affine)
 
@@ -280,19 +295,3 @@ def _scaled(image: Any) -> np.ndarray:
     stored = np.asarray(image.dataobj.get_unscaled()).astype(dtype)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     return stored if (slope, intercept) == (1.0, 0.0) else stored * int(slope) + int(intercept)
-
-
-def _with_depth(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The affine; that of a single slice gets 1 mm across where its header gives no direction or size."""
-    if len(shape) > 2 and shape[2] > 1:
-        return affine
-    first, second, across = affine[:3, :3].T
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    with np.errstate(invalid="ignore", over="ignore"):
-        normal = np.cross(first, second)
-        plane, depth = np.linalg.norm(normal), abs(normal @ across)
-    if not 1e-9 * lengths[0] * lengths[1] < plane < np.inf or 1e-9 * np.prod(lengths) < depth < np.inf:
-        return affine
-    affine = affine.copy()
-    affine[:3, 2] = normal / plane
-    return affine

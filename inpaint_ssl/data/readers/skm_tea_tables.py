@@ -29,15 +29,15 @@ _NUMBERS = {
 }
 _AGES = ("patientage", "age")
 _YEARS = {"y": 1.0, "m": 1.0 / 12.0, "w": 7.0 / 365.25, "d": 1.0 / 365.25}  # DICOM writes ages as 045Y, 018M
-_SEXES = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
+SEXES = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
 _WORDS = {
-    "patientsex": ("sex", _SEXES),
-    "sex": ("sex", _SEXES),
-    "gender": ("sex", _SEXES),
+    "patientsex": ("sex", SEXES),
+    "sex": ("sex", SEXES),
+    "gender": ("sex", SEXES),
     "medialdirection": ("medial_direction", {"l": "L", "r": "R"}),
 }
 _NEEDED = ("MedialDirection", "SpoilerGradientArea", "SpoilerGradientTime", "RepetitionTime", "EchoTime1", "FlipAngle")
-_MISSING = ("", "na", "n/a", "nan", "none", "null", "unknown")
+MISSING = ("", "na", "n/a", "nan", "none", "null", "unknown")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Metadata:
         for line, row in rows:
             for column, text in row.items():
                 where = f"{self.path}, line {line} (scan {scan_id}), column {column}"
-                if text.lower() in _MISSING:
+                if text.lower() in MISSING:
                     continue
                 if column in _NUMBERS:
                     found[_NUMBERS[column]] = _positive(text, 1.0, text, where)

@@ -201,7 +201,7 @@ def _row(r: GridResult, found: GridStatistics) -> tuple[Entry, ...]:
 
 
 def _figure_7(shown: GridStatistics, selection: GridStatistics) -> Drawing:
-    """A row for the first training run and one for the second run of the models of each first rate, as the paper has."""
+    """A row for the first training run and one for the second run of the models of each first rate (figure 7)."""
     results = {(r.arm.design, r.arm.learning_rates): r for r in shown.results}
     rates = sorted({r.arm.learning_rates[-1] for r in shown.results}, reverse=True)
     before = sorted({r.arm.learning_rates[0] for r in shown.results if r.arm.runs > 1}, reverse=True)
