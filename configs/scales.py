@@ -15,6 +15,7 @@ from inpaint_ssl.errors import InputError
 
 SCALES = ("tiny", "reduced", "full")
 STUDIES = ("transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", "clinical")
+OTHERS = ("base", "scales", *STUDIES)  # files of this folder that describe no data set
 
 
 def at_scale(spec: str, kind: str) -> ConfigDict:
@@ -23,7 +24,7 @@ def at_scale(spec: str, kind: str) -> ConfigDict:
     for word in filter(None, (spec or "").split(",")):
         if word in SCALES:
             scale = word
-        elif word not in ("base", "scales", *STUDIES) and importlib.util.find_spec(f"configs.{word}"):
+        elif word.isidentifier() and word not in OTHERS and importlib.util.find_spec(f"configs.{word}"):
             data = word
         else:
             raise InputError(
@@ -45,7 +46,9 @@ def _reduce(c: ConfigDict) -> None:
     """Enough to see the effects of small data sets; the paper's grid in part (see the files of the studies)."""
     c.grid.learning_rates = (1e-2, 1e-3)
     c.grid.patch_sizes = (64, 32)
+    counts = dict(zip(c.split.label_fractions, c.split.label_counts, strict=False))
     c.split.label_fractions = (0.05, 0.25)
+    c.split.label_counts = tuple(counts[fraction] for fraction in c.split.label_fractions) if counts else ()
     for phase, steps in ((c.pretrain, 1000), (c.finetune, 600)):
         if not phase.max_steps or phase.max_steps > steps:
             base.count_in_steps(phase, max_steps=steps, validate_every=steps // 4)

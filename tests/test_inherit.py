@@ -61,6 +61,11 @@ def test_a_study_that_selected_nothing_says_why(tmp_path: Path) -> None:
         ("{", "selection.json"),
         ("[]", "format_version 1"),
         ('{"format_version": 2, "selected": {}}', "format_version 1"),
+        ('{"format_version": 1}', "expected what a study selected"),
+        (
+            '{"format_version": 1, "selected": {"grid.selected_patch_size": "big"}}',
+            "'big' was selected",
+        ),
         ('{"format_version": 1, "selected": {"use_gpu": true}}', "use_gpu was selected, which is no setting"),
         ('{"format_version": 1, "selected": {"finetune.learning_rate": "high"}}', "config.finetune.learning_rate"),
         ('{"format_version": 1, "selected": {"finetune.learning_rate": -1.0}}', "above 0"),

@@ -7,6 +7,7 @@ from inpaint_ssl.config.inherit import SELECTION, inherit, inherited_settings, p
 from inpaint_ssl.config.resolve import flatten, resolve
 from inpaint_ssl.config.rules import PARTS, RULES, STAGES
 from inpaint_ssl.config.saved import (
+    PHASES,
     SELECTING,
     check_same_study,
     evaluated_parts,
@@ -20,6 +21,7 @@ from inpaint_ssl.config.saved import (
 
 __all__ = [
     "PARTS",
+    "PHASES",
     "RULES",
     "SELECTING",
     "SELECTION",

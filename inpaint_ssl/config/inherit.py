@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from inpaint_ssl.config.resolve import as_tuple, flatten
+from inpaint_ssl.config.rules import is_whole
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json
 
@@ -29,7 +30,8 @@ def read_selection(folder: str | Path) -> dict[str, Any]:
             "(transfer_grid, pretraining_grid, optimal_strategy, unlabelled_extent); complete it first"
         )
     content = read_json(path, "what a study selected")
-    if not isinstance(content, dict) or content.get("format_version") != 1 or not isinstance(content["selected"], dict):
+    known = isinstance(content, dict) and content.get("format_version") == 1
+    if not known or not isinstance(content.get("selected"), dict):
         raise InputError(
             f"{path}: expected what a study selected, format_version 1; run that study's report stage again"
         )
@@ -62,7 +64,7 @@ def inherit(config: ConfigDict) -> tuple[ConfigDict, list[str]]:
         return config, []
     settings = inherited_settings(folders)
     if not settings:
-        reasons = "; ".join(f"{folder}: {read_selection(folder)['reason']}" for folder in folders)
+        reasons = "; ".join(f"{folder}: {read_selection(folder).get('reason', '')}" for folder in folders)
         raise InputError(f"config.study.from: nothing was selected ({reasons}); set what you want to study yourself")
     changed, notes = config.copy_and_resolve_references(), []
     before = flatten(config)
@@ -92,5 +94,10 @@ def _applied(settings: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:
     """The selected settings as settings of this study, whose images may be of another size."""
     applied = {name: value for name, value in settings.items() if name != _PATCH_SIZE}
     if _PATCH_SIZE in settings:
+        if not is_whole(settings[_PATCH_SIZE]):
+            raise InputError(
+                f"config.study.from: {_PATCH_SIZE} = {settings[_PATCH_SIZE]!r} was selected, expected a whole number; "
+                f"mend {SELECTION}, or run that study's report stage again"
+            )
         applied["corruption.patch_size"] = pixels_of(settings[_PATCH_SIZE], config.data.image_size)
     return applied

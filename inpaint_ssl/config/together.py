@@ -31,8 +31,9 @@ def check_together(v: dict[str, Any]) -> None:
                 "change one of the two"
             )
     _check_split(v)
+    _check_kind(v)
     grid = ("grid.learning_rates", "grid.tasks", "grid.patch_sizes", "grid.samplings")
-    for name in ("seeds", "split.label_fractions", "split.pretraining_extents", "transfer.parts", *grid):
+    for name in ("seeds", "study.from", "split.label_fractions", "split.pretraining_extents", "transfer.parts", *grid):
         repeated = [a for a, b in itertools.pairwise(sorted(v[name])) if a == b]
         if repeated:
             raise InputError(f"config.{name}: got {repeated[0]!r} twice, expected each once; remove one")
@@ -85,6 +86,20 @@ def _check_split(v: dict[str, Any]) -> None:
     if v["split.fold"] >= v["split.folds"]:
         raise InputError(
             f"config.split.fold: got {v['split.fold']}, expected less than config.split.folds={v['split.folds']}"
+        )
+
+
+def _check_kind(v: dict[str, Any]) -> None:
+    kind = v["study.kind"]
+    if kind == "unlabelled_extent" and not v["split.pretraining_extents"]:
+        raise InputError(
+            'config.split.pretraining_extents: got () in a study of kind "unlabelled_extent", expected what it '
+            "compares; use (1.0, 1.5, 2.0), as configs/unlabelled_extent.py does"
+        )
+    if v["transfer.pretrained_study"] and kind in ("pretraining_grid", "optimal_strategy", "unlabelled_extent"):
+        raise InputError(
+            f"config.transfer.pretrained_study: got {v['transfer.pretrained_study']!r} in a study of kind {kind!r}, "
+            "which compares pretrainings of its own; leave it out"
         )
 
 

@@ -1,6 +1,7 @@
 """The page of a study that is no comparison: what its kind contributes, in the frame that all pages share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from inpaint_ssl.report.frame import save_figures, shared_context, shared_drawin
 from inpaint_ssl.report.kinds import part_of
 from inpaint_ssl.report.load import read_files, read_rows
 from inpaint_ssl.report.losses import arm_losses, losses_note
+from inpaint_ssl.report.parts import StudyPart
 from inpaint_ssl.report.provenance import kind_name
+from inpaint_ssl.report.seed_table import seed_table
+from inpaint_ssl.report.tables import write_dice
 from inpaint_ssl.report.views import write_views
-from inpaint_ssl.statistics import Bootstrap
+from inpaint_ssl.statistics import Bootstrap, summarise
 
 _WIDEST = 7.5  # inches; the room beside the verdict is 6.2 wide
 _TALLEST = 1.8  # height over width
@@ -24,10 +28,10 @@ def write_kind_report(workdir: Path, info: Mapping[str, Any]) -> Path:
 
     Raises InputError when the kind is unknown or a file is damaged.
     """
-    files = read_files(workdir, info)
-    context = shared_context(files, read_rows(workdir / "per_scan.csv"))
+    files, rows = read_files(workdir, info), read_rows(workdir / "per_scan.csv")
+    context = shared_context(files, rows)
     with matplotlib.rc_context(STYLE):
-        part = part_of(str(info["kind"]))(workdir, info)
+        part = _with_seeds(part_of(str(info["kind"]))(workdir, info), info, rows)
         beside = part.figures[:1] if part.figures and fits_beside(part.figures[0]) else ()
         drawings = [
             ("beside", beside),
@@ -37,6 +41,7 @@ def write_kind_report(workdir: Path, info: Mapping[str, Any]) -> Path:
         ]
         figures = save_figures(drawings, workdir)
     write_views(workdir / "tables", part.tables)
+    write_dice(workdir / "tables", summarise(rows, float(info["alpha"])).entries, info["label_counts"])
     context |= {
         "part": part,
         "kind": kind_name(str(info["kind"])),
@@ -45,6 +50,12 @@ def write_kind_report(workdir: Path, info: Mapping[str, Any]) -> Path:
         "bootstrap": Bootstrap(**info["bootstrap"]),
     }
     return write_page("kind.html.j2", context, workdir)
+
+
+def _with_seeds(part: StudyPart, info: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> StudyPart:
+    """With the table of every seed's value where there are several."""
+    table = seed_table(rows, {arm["arm"]: arm.get("label", arm["arm"]) for arm in info["arms"]})
+    return part if table is None else replace(part, tables=(*part.tables, table))
 
 
 def fits_beside(drawing: Drawing) -> bool:

@@ -10,7 +10,7 @@ _WIDE = (7, 11)  # columns from which on the type is smaller
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\ensuremath{<}", ">": r"\ensuremath{>}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
+    "|": r"\textbar{}", '"': r"\char34{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
     "\N{MINUS SIGN}": r"\ensuremath{-}", "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
     "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}", "\N{INFINITY}": r"\ensuremath{\infty}",
     "\N{GREATER-THAN OR EQUAL TO}": r"\ensuremath{\geq}", "\N{LESS-THAN OR EQUAL TO}": r"\ensuremath{\leq}",

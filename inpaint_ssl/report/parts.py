@@ -32,6 +32,9 @@ class Entry:
         return self.shown if self.value is None else self.value
 
 
+MISSING = Entry("–", math.nan)  # a cell without a value: a dash, nothing in the CSV file
+
+
 @dataclass(frozen=True)
 class TableView:
     """A table of the report, also written as tables/<name>.csv and tables/<name>.tex.

@@ -1,6 +1,8 @@
 """The CSV files: results.csv (one row per label fraction and class) and tables/."""
 
 import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from inpaint_ssl.files import write_csv_atomic
@@ -51,22 +53,28 @@ def _result(study: Study, entry: Entry) -> dict[str, Any]:
     return row
 
 
-def _dice_rows(study: Study, entry: Entry) -> list[dict[str, Any]]:
+def _dice_rows(entry: Entry, label_counts: Mapping[float, int]) -> list[dict[str, Any]]:
     rows = []
     for arm, a in entry.arms.items():
         shared = {"label_fraction": entry.label_fraction, "class": entry.class_name, "arm": arm}
-        shared["labelled_subjects"] = _cell(study.labelled(entry.label_fraction))
+        shared["labelled_subjects"] = _cell(label_counts.get(entry.label_fraction))
         counts = {"subjects": a.n_subjects, "scans": a.n_scans, "excluded": a.n_excluded}
         rows.append({**shared, "subset_draw": "", "seed": "all", "mean": _cell(a.mean), "sd": _cell(a.sd), **counts})
         rows += [{**shared, "subset_draw": r.subset_draw, "seed": r.seed, "mean": r.mean} for r in a.runs]
     return rows
 
 
+def write_dice(folder: Path, entries: Iterable[Entry], label_counts: Mapping[float, int]) -> None:
+    """Write dice.csv: Dice on the test scans of every label fraction, class and arm, over all runs and of each."""
+    rows = [row for entry in entries for row in _dice_rows(entry, label_counts)]
+    write_csv_atomic(folder / "dice.csv", DICE, rows)
+
+
 def write_tables(study: Study) -> None:
     """Write results.csv, tables/dice.csv (every arm, also by seed) and tables/inpainting.csv."""
     entries, folder = ordered_entries(study), study.workdir / "tables"
     write_csv_atomic(study.workdir / "results.csv", RESULTS, [_result(study, entry) for entry in entries])
-    write_csv_atomic(folder / "dice.csv", DICE, [row for entry in entries for row in _dice_rows(study, entry)])
+    write_dice(folder, entries, study.info["label_counts"])
     restored = [
         {"channel": r.channel, "mean": r.mean, "sd": _cell(r.sd), "slices": r.n_slices, "unit": r.unit}
         for r in study.restoration

@@ -12,7 +12,7 @@ from inpaint_ssl.report.info import COMPARISONS, read_info
 from inpaint_ssl.report.load import Study, read_study
 from inpaint_ssl.report.provenance import failures
 from inpaint_ssl.report.tables import ordered_entries
-from inpaint_ssl.report.terminal_part import ASCII, print_end, print_part
+from inpaint_ssl.report.terminal_part import print_end, print_part, simple
 from inpaint_ssl.report.text import interval, is_significant, p_text, percent, ratio, signed, verdict
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED, Entry
 
@@ -87,7 +87,7 @@ def _table(study: Study, wide: bool) -> Table:
         if first and i:
             table.add_row()
         kept = zip(_row(study, entry, first), (True, True, *shown.values()), strict=True)
-        cells = [cell.translate(ASCII) for cell, keep in kept if keep]
+        cells = [simple(cell) for cell, keep in kept if keep]
         table.add_row(*cells, style="bold" if entry.class_name == AVERAGE else None)
     return table
 

@@ -1,6 +1,7 @@
 """What the terminal shows at the end of a study that is no comparison, and how every study ends there."""
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,15 @@ from inpaint_ssl.report.parts import TableView
 from inpaint_ssl.report.provenance import failures, read_selection
 
 # a terminal need not know more
-_SIGNS = {"–": "-", "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " ", "\N{SUPERSCRIPT MINUS}": "^-"}
-ASCII = str.maketrans(_SIGNS | dict(zip("⁰¹⁴⁵⁶⁷⁸⁹", "01456789", strict=True)))
+_SIGNS = str.maketrans({"–": "-", "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " "})
+_RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _LONGEST = 30  # rows of a table; a longer one is in the report
 _FEWEST = 3  # columns of a table without which it says nothing
+
+
+def simple(text: str) -> str:
+    """`text` with the signs of any terminal: 10⁻¹² becomes 10^-12, a unit such as mm² stays."""
+    return re.sub("⁻[⁰¹²³⁴-⁹]+", lambda power: "^" + power[0].translate(_RAISED), text).translate(_SIGNS)
 
 
 def print_part(workdir: Path, info: Mapping[str, Any], console: Console) -> None:
@@ -33,9 +39,9 @@ def print_part(workdir: Path, info: Mapping[str, Any], console: Console) -> None
     for view in part.tables:
         found = _table(view, console.width)
         console.print(escape(found) if isinstance(found, str) else found, highlight=False)
-    console.print(escape(part.headline.translate(ASCII)), style="bold", highlight=False)
+    console.print(escape(simple(part.headline)), style="bold", highlight=False)
     for statement in part.statements:
-        console.print(escape(statement.translate(ASCII)), highlight=False)
+        console.print(escape(simple(statement)), highlight=False)
     selected, remarks = read_selection(workdir), list(part.cautions)
     if selected is not None:
         chosen = ", ".join(f"{name} {value}" for name, value in selected.settings) or "nothing"
@@ -57,7 +63,7 @@ def _table(view: TableView, width: int) -> Table | str:
     where = f"tables/{view.name}.csv"
     if len(view.rows) > _LONGEST:
         return f"{view.title}: {len(view.rows)} rows in {where}"
-    cells = [[cell.shown.translate(ASCII) for cell in row] for row in view.rows]
+    cells = [[simple(cell.shown) for cell in row] for row in view.rows]
     for k in view.emphasised:
         cells[k][0] += " *"
     widths = [max(map(len, column)) + 2 for column in zip([c.heading for c in view.columns], *cells, strict=True)]

@@ -14,9 +14,8 @@ from inpaint_ssl.statistics.agreement import (
 from inpaint_ssl.statistics.bootstrap import Bootstrap, mean_interval
 from inpaint_ssl.statistics.flags import FlagCount, Flags, count_flags
 from inpaint_ssl.statistics.holm import holm
-from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED
+from inpaint_ssl.statistics.rows import AVERAGE, FROM_SCRATCH, PRETRAINED
 from inpaint_ssl.statistics.study import (
-    AVERAGE,
     ArmSummary,
     Comparison,
     Description,

@@ -1,7 +1,7 @@
-"""Any two arms of a study side by side, on the test or the validation scans: means, boxes and paired tests.
+"""Any two arms of a study side by side, on the test or the validation scans: means, pairs and paired tests.
 
-The conventions are those of statistics/study.py: the subject is the unit, values are averaged over classes for each
-scan and run, over runs for each scan, over the scans of a subject, and only then summarised or tested. No jax here.
+The subject is the unit: values are averaged over classes for each scan and run, over runs for each scan, over the scans
+of a subject, and only then summarised or tested. No jax here.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.statistics.bootstrap import Bootstrap, mean_interval
-from inpaint_ssl.statistics.rows import Case, by_subject, key_and_case
+from inpaint_ssl.statistics.rows import AVERAGE, Case, by_subject, key_and_case
 from inpaint_ssl.statistics.wilcoxon import WilcoxonResult, wilcoxon_greater
 
 Values = dict[Case, dict[str, float]]  # of the classes of each scan and run
@@ -49,12 +49,37 @@ class Paired:
     wilcoxon: WilcoxonResult  # one-sided, the alternative is first > second
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Class averages of two arms on the same scans, runs and classes.
+
+    n_excluded: values of classes that were undefined in one arm and are left out of both.
+    """
+
+    first: dict[Case, float]
+    second: dict[Case, float]
+    n_excluded: int
+
+    def by_scan(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Mean over runs of both arms for each (subject, scan)."""
+        runs: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for case, value in self.first.items():
+            runs.setdefault(case[1:], []).append((value, self.second[case]))
+        return {scan: _mean_pair(values) for scan, values in sorted(runs.items())}
+
+    def by_subject(self) -> dict[str, tuple[float, float]]:
+        """Mean over runs for each scan, then over the scans of each subject, of both arms."""
+        first, second = by_subject(self.first), by_subject(self.second)
+        return {subject: (first[subject], second[subject]) for subject in first}
+
+
 def values_by_arm(
     rows: Iterable[Mapping[str, str]], split: str, metric: str = "dice"
 ) -> dict[tuple[float, str], Values]:
     """Values of the scans of `split` by (label fraction, arm), NaN where undefined.
 
-    rows: those of per_scan.csv as strings. InputError for a row that is no number or appears twice.
+    rows: those of per_scan.csv as strings; other splits and metrics are skipped. InputError for a row that is no number
+    or appears twice, and for a class that has the name of the class average.
     """
     table: dict[tuple[float, str], Values] = {}
     for row in rows:
@@ -62,10 +87,11 @@ def values_by_arm(
             continue
         (_, fraction, name, arm), case = key_and_case(row)
         classes = table.setdefault((fraction, arm), {}).setdefault(case, {})
-        if name in classes:
+        if name in classes or name == AVERAGE:
+            reason = "is reserved for the class average" if name == AVERAGE else "appears twice"
             raise InputError(
                 f"per_scan.csv: class {name!r} of scan {case[2]!r} ({arm}, label fraction {fraction:g}, seed "
-                f"{case[0][1]}) appears twice; expected one row per scan and class; evaluate the study again"
+                f"{case[0][1]}) {reason}; expected one row per scan and class; evaluate the study again"
             )
         try:
             classes[name] = float(row["value"] or "nan")
@@ -99,35 +125,55 @@ def compare_subjects(
     common = sorted(first.keys() & second.keys())
     if not common:
         return None
-    pairs = np.array([[first[s], second[s]] for s in common])
-    lower, upper = mean_interval(pairs[:, 0] - pairs[:, 1], alpha, bootstrap)
+    both = np.array([[first[s], second[s]] for s in common])
+    lower, upper = mean_interval(both[:, 0] - both[:, 1], alpha, bootstrap)
     return Paired(
-        first_mean=float(pairs[:, 0].mean()),
-        second_mean=float(pairs[:, 1].mean()),
-        mean_difference=float((pairs[:, 0] - pairs[:, 1]).mean()),
+        first_mean=float(both[:, 0].mean()),
+        second_mean=float(both[:, 1].mean()),
+        mean_difference=float((both[:, 0] - both[:, 1]).mean()),
         lower=lower,
         upper=upper,
         n_subjects=len(common),
         n_excluded=n_excluded,
-        wilcoxon=wilcoxon_greater(pairs[:, 0], pairs[:, 1]),
+        wilcoxon=wilcoxon_greater(both[:, 0], both[:, 1]),
     )
 
 
-def compare(first: Values, second: Values, alpha: float, bootstrap: Bootstrap) -> Paired | None:
-    """Class averages of two arms on the scans and runs of both; None when they have none in common.
+def _mean_pair(values: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    first, second = np.mean(list(values), axis=0)
+    return float(first), float(second)
+
+
+def pairs(first: Values, second: Values) -> Pairs:
+    """Class averages on the scans and runs that both arms have.
 
     A class that is undefined in one arm is dropped from both for that scan and run before classes are averaged.
     """
     means: tuple[dict[Case, float], dict[Case, float]] = ({}, {})
     excluded = 0
     for case in sorted(first.keys() & second.keys()):
-        wanted = [c for c in first[case] if c in second[case]]
-        both = [c for c in wanted if not (math.isnan(first[case][c]) or math.isnan(second[case][c]))]
-        excluded += len(wanted) - len(both)
+        shared = [name for name in first[case] if name in second[case]]
+        both = [c for c in shared if not (math.isnan(first[case][c]) or math.isnan(second[case][c]))]
+        excluded += len(shared) - len(both)
         if both:
             for side, values in zip(means, (first, second), strict=True):
                 side[case] = float(np.mean([values[case][c] for c in both]))
-    return compare_subjects(by_subject(means[0]), by_subject(means[1]), alpha, bootstrap, excluded)
+    return Pairs(*means, excluded)
+
+
+def mean_pairs(parts: Iterable[Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+    """Mean of a subject's pairs over the parts (label subsets) that have it."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for part in parts:
+        for subject, pair in part.items():
+            found.setdefault(subject, []).append(pair)
+    return {subject: _mean_pair(pairs_of) for subject, pairs_of in sorted(found.items())}
+
+
+def compare(first: Values, second: Values, alpha: float, bootstrap: Bootstrap) -> Paired | None:
+    """Class averages of two arms on the scans and runs of both (`pairs`); None when they have none in common."""
+    found = pairs(first, second)
+    return compare_subjects(by_subject(found.first), by_subject(found.second), alpha, bootstrap, found.n_excluded)
 
 
 def restricted(arms: Sequence[Values]) -> tuple[list[Values], int]:

@@ -3,6 +3,7 @@
 An extent is the size of the pretraining set as a multiple of the training set; 0 is training from scratch.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,8 @@ class ExtentStatistics:
     averaged_over: tuple[float, ...]
     tests: tuple[ExtentTest, ...]
     n_planned: int  # tests that p_holm is adjusted for
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # on the means and averages
+    too_few: str  # that the tests cannot reach alpha, "" where they can
 
     @property
     def extents(self) -> tuple[float, ...]:
@@ -122,9 +124,9 @@ def extent_statistics(
 ) -> ExtentStatistics:
     """Class-averaged Dice of every extent and label fraction over the subjects of `split`, and the tests.
 
-    rows: those of per_scan.csv as strings; arms: study.json's; planned: the label fractions of the study, which are the
-    family of Holm's correction with those of the rows, a missing test counting as p = 1. Tests are one-sided Wilcoxon
-    signed-rank tests over subjects (largest extent > training set). InputError for a row that is no number.
+    rows: those of per_scan.csv as strings; arms: study.json's; planned: the label fractions of pretrained models, which
+    are the family of Holm's correction with those of the rows, a missing test counting as p = 1. Tests are one-sided
+    Wilcoxon signed-rank tests over subjects (largest extent > training set). InputError for a row that is no number.
     """
     named = {arm.name: arm for arm in extent_arms(arms)}
     table = {(f, named[name].extent): v for (f, name), v in values_by_arm(rows, split).items() if name in named}
@@ -134,11 +136,13 @@ def extent_statistics(
     pretrained = [arm.extent for arm in there if arm.extent > 0]
     common = tuple(f for f in fractions if pretrained and all((f, x) in means for x in pretrained))
     averages, n_excluded = _averages(table, means, pretrained, common)
-    family = sorted({*planned, *fractions})
+    family = sorted({*planned, *(f for f, x in means if x > 0)})  # from scratch may have all labels besides
     largest = pretrained[-1] if pretrained and pretrained[-1] > TRAINING_SET else None
     tests = _tests(table, largest, family, alpha, bootstrap or Bootstrap())
     warnings = [] if common or not pretrained else ["no label fraction has values of every extent: there is no average"]
-    if common and (left := [f for f in fractions if f not in common]):
+    if pretrained and (absent := [_words(arm.extent) for arm in named.values() if arm not in there]):
+        warnings.append(f"without values on the {split} scans, so that they took no part: {', '.join(absent)}")
+    if common and (left := [f for f in family if f not in common]):
         names = ", ".join(f"{100 * f:g} %" for f in left)
         warnings.append(f"averages leave out {names} of the labels, where an extent has no values yet")
     if n_excluded:
@@ -147,8 +151,12 @@ def extent_statistics(
         warnings.append("extents have different numbers of runs (seeds)")
     return ExtentStatistics(
         split, alpha, there, fractions, means, averages, common if averages else (), tests, len(family),
-        (*warnings, *_too_few(tests, alpha, len(family))),
+        tuple(warnings), _too_few(tests, alpha, len(family), split),
     )  # fmt: skip
+
+
+def _words(extent: float) -> str:
+    return f"{100 * extent:g} % of pretraining data" if extent else "from scratch"
 
 
 def _averages(
@@ -194,14 +202,14 @@ def _tests(
     return tuple(ExtentTest(f, pairs[f], p) for f, p in zip(family, adjusted, strict=True) if f in pairs)
 
 
-def _too_few(tests: Sequence[ExtentTest], alpha: float, n_planned: int) -> list[str]:
-    enough, n = minimum_n(alpha / max(n_planned, 1)), max((t.pair.wilcoxon.n for t in tests), default=0)
+def _too_few(tests: Sequence[ExtentTest], alpha: float, n_planned: int, split: str) -> str:
+    enough, n = minimum_n(alpha / max(n_planned, 1)), max((t.pair.n_subjects for t in tests), default=0)
     if not tests or n >= enough:
-        return []
-    return [
-        f"{n} test subjects with a difference cannot reach p < {alpha:g} adjusted for {n_planned} label fractions; "
+        return ""
+    return (
+        f"{n} {split} subject{'s' * (n != 1)} cannot reach p < {alpha:g} adjusted for {n_planned} label fractions; "
         f"{enough} would do"
-    ]
+    )
 
 
 def select_extent(
@@ -250,7 +258,6 @@ def extent_reason(found: ExtentStatistics, bootstrap: Bootstrap) -> str:
     against = f"{averages[other].mean:.3f} with {100 * other:g} %"
     if pair is None:
         return f"{text}, against {against}."
-    return (
-        f"{text}, against {against} (difference {pair.mean_difference:+.3f}, {100 * (1 - found.alpha):g} % interval "
-        f"{pair.lower:+.3f} to {pair.upper:+.3f})."
-    )
+    ends = f", {100 * (1 - found.alpha):g} % interval {pair.lower:+.3f} to {pair.upper:+.3f}"  # one subject has none
+    ends = "" if math.isnan(pair.lower) else ends
+    return f"{text}, against {against} (difference {pair.mean_difference:+.3f}{ends}).".replace(" -", " \N{MINUS SIGN}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.statistics.bootstrap import Bootstrap
+from inpaint_ssl.statistics.bootstrap import Bootstrap, percentile_interval, resampled_means
 from inpaint_ssl.statistics.label_statement import FARTHEST, Facts, statement, unsupported
 from inpaint_ssl.statistics.power_law import PowerLaws, fit_power_laws
 from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED, Case, by_subject, key_and_case
@@ -23,7 +23,6 @@ MINIMUM_COUNTS = 3  # different numbers of labelled subjects for a curve
 FLOOR_COUNTS = 4  # for a curve with a floor
 MINIMUM_SUBJECTS = 5  # test subjects
 _ARMS = (FROM_SCRATCH, PRETRAINED)
-_CHUNK = 1000  # resamples at once, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -129,23 +128,6 @@ def _errors(rows: Iterable[Mapping[str, str]]) -> _Errors:
     return _Errors(fractions, table, len(seen) - len(kept))
 
 
-def _resampled_means(errors: np.ndarray, how: Bootstrap) -> np.ndarray:
-    """Means (resamples, arms, fractions) over subjects drawn with replacement, alike for all arms and fractions."""
-    rng, subjects, resamples = np.random.default_rng(how.seed), len(errors), how.resamples
-    flat, means = errors.reshape(subjects, -1), np.empty((resamples, errors[0].size))
-    for first in range(0, resamples, _CHUNK):
-        size = min(_CHUNK, resamples - first)
-        counts = rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=size)
-        means[first : first + size] = counts @ flat / subjects
-    return means.reshape(resamples, *errors.shape[1:])
-
-
-def _interval(values: np.ndarray, alpha: float) -> tuple[float, float]:
-    """Percentiles that are among the values: infinite ones cannot be averaged."""
-    lower, upper = np.quantile(values, [alpha / 2, 1 - alpha / 2], method="inverted_cdf")
-    return float(lower), float(upper)
-
-
 def label_curves(
     rows: Iterable[Mapping[str, str]],
     label_counts: Mapping[float, int],
@@ -164,7 +146,7 @@ def label_curves(
     grid, curves, equivalents = np.empty(0), dict[str, ArmCurve](), list[Equivalent]()
     if not reason:
         means = found.errors.mean(axis=0)
-        resampled = np.maximum(_resampled_means(found.errors, how), means * 1e-6)  # a draw may have none
+        resampled = np.maximum(resampled_means(found.errors, how), means * 1e-6)  # a draw may have none
         grid = np.unique([*np.geomspace(n.min(), FARTHEST * n.max(), 80), *n])
         laws = {}
         for k, arm in enumerate(_ARMS):
@@ -219,10 +201,10 @@ def _arm_curve(
         scale=float(fit.scale[0]),
         exponent=float(fit.exponent[0]),
         floor=float(fit.floor[0]),
-        exponent_interval=_interval(draws.exponent, alpha),
-        floor_interval=_interval(draws.floor, alpha),
+        exponent_interval=percentile_interval(draws.exponent, alpha),
+        floor_interval=percentile_interval(draws.floor, alpha),
         mean_exponent=float(fit.mean_exponent(*ends)[0]),
-        mean_exponent_interval=_interval(draws.mean_exponent(*ends), alpha),
+        mean_exponent_interval=percentile_interval(draws.mean_exponent(*ends), alpha),
         scatter=scatter,
         curve=fit.error(grid)[0],
         band=(lower, upper),
@@ -243,7 +225,7 @@ def _equivalent(
         measured={arm: float(means[i, k]) for i, arm in enumerate(_ARMS)},
         fitted={arm: float(laws[arm][0].error(here)[0, 0]) for arm in _ARMS},
         more=n_equivalent - float(n[k]),
-        more_interval=_interval(draws, alpha),
+        more_interval=percentile_interval(draws, alpha),
         exponent=curves[FROM_SCRATCH].mean_exponent,
         exponent_interval=curves[FROM_SCRATCH].mean_exponent_interval,
         scatter={arm: curve.scatter for arm, curve in curves.items()},

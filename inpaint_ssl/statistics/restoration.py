@@ -74,6 +74,8 @@ class Restorations:
         """Does the mean fall with every smaller patch? By (task, sampling), those with two patch sizes or more."""
         series: dict[tuple[str, str], list[StrategyNorm]] = {}
         for norm in self.norms:
+            if not norm.n_slices:
+                continue
             series.setdefault((norm.strategy.task, norm.strategy.sampling), []).append(norm)
         ordered = {key: sorted(of, key=lambda n: n.strategy.patch_size) for key, of in series.items() if len(of) > 1}
         return {key: all(a.mean < b.mean for a, b in itertools.pairwise(of)) for key, of in ordered.items()}

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.statistics.arms import compare_subjects, values_by_arm
+from inpaint_ssl.statistics.arms import Pairs, compare_subjects, mean_pairs, pairs, values_by_arm
 from inpaint_ssl.statistics.bootstrap import Bootstrap
 from inpaint_ssl.statistics.holm import holm
-from inpaint_ssl.statistics.paired_arms import Pairs, mean_pairs, pairs
 from inpaint_ssl.statistics.rows import FROM_SCRATCH
 from inpaint_ssl.statistics.selection import Selection
 from inpaint_ssl.statistics.wilcoxon import WilcoxonResult, minimum_n, wilcoxon_greater

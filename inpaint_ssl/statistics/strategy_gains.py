@@ -67,15 +67,16 @@ def strategy_gains(
 ) -> Gains:
     """One-sided tests (strategy > from scratch) of the class-averaged Dice on the scans of `split`, subjects as unit.
 
-    rows: of per_scan.csv as strings, values are ratios; arms: of study.json; planned: its label fractions. Holm's
-    correction is over all strategies and label fractions, planned or found; a missing test counts as p = 1. Raises
-    InputError for rows or arms that are damaged.
+    rows: of per_scan.csv as strings, values are ratios; arms: of study.json; planned: the label fractions of
+    its strategies. Holm's correction is over all strategies and their label fractions, planned or found; a missing test
+    counts as p = 1. Raises InputError for rows or arms that are damaged.
     """
     strategies, values = strategies_of(arms), values_by_arm(rows, split)
     found, unpaired, runs = list[Gain](), 0, list[int]()
     named = {s.arm for s in strategies} | {FROM_SCRATCH}
     fractions = sorted({f for f, arm in values if arm in named})
-    family = len(strategies) * len({*planned, *fractions})
+    with_strategy = {f for f, arm in values if arm in named and arm != FROM_SCRATCH}  # from scratch may have more
+    family = len(strategies) * len({*planned, *with_strategy})
     for strategy in strategies:
         for fraction in fractions:
             own, scratch = values.get((fraction, strategy.arm), {}), values.get((fraction, FROM_SCRATCH), {})

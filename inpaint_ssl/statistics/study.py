@@ -10,15 +10,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from inpaint_ssl.errors import InputError
-from inpaint_ssl.statistics.bootstrap import Bootstrap, mean_interval
+from inpaint_ssl.statistics.arms import Values, arm_mean, compare_subjects, pairs, values_by_arm
+from inpaint_ssl.statistics.bootstrap import Bootstrap
 from inpaint_ssl.statistics.holm import holm
-from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED, Case, by_subject
-from inpaint_ssl.statistics.wilcoxon import WilcoxonResult, minimum_n, wilcoxon_greater
-
-AVERAGE = "average"  # the class name of the class average
+from inpaint_ssl.statistics.rows import AVERAGE, FROM_SCRATCH, PRETRAINED
+from inpaint_ssl.statistics.wilcoxon import WilcoxonResult, minimum_n
 
 
 @dataclass(frozen=True)
@@ -103,86 +99,47 @@ class StudyStatistics:
         return next((e for e in self.entries if (e.label_fraction, e.class_name) == (label_fraction, class_name)), None)
 
 
-_Values = dict[Case, dict[str, float]]  # values of the classes
+def _pick(values: Values, name: str) -> Values:
+    """One class, or all of them for the average."""
+    return values if name == AVERAGE else {case: {c: of[c] for c in of if c == name} for case, of in values.items()}
 
 
-def _collect(rows: Iterable[Mapping[str, str]], metric: str) -> dict[tuple[float, str], _Values]:
-    """Values of the test scans by (label fraction, arm)."""
-    table: dict[tuple[float, str], _Values] = {}
-    for row in rows:
-        if row["split"] != "test" or row["metric"] != metric:
-            continue
-        try:
-            key = (float(row["label_fraction"]), row["arm"])
-            case = ((int(row["subset_draw"]), int(row["seed"])), row["subject"], row["scan"])
-            value = float(row["value"] or "nan")
-        except ValueError as error:
-            raise InputError(f"per_scan.csv: {error} in the row {dict(row)}; evaluate the study again") from None
-        classes = table.setdefault(key, {}).setdefault(case, {})
-        if row["class"] in classes or row["class"] == AVERAGE:
-            reason = "is reserved for the class average" if row["class"] == AVERAGE else "appears twice"
-            raise InputError(
-                f"per_scan.csv: class {row['class']!r} of scan {row['scan']!r} ({row['arm']}, label fraction "
-                f"{key[0]:g}, seed {case[0][1]}) {reason}; expected one row per scan and class"
-            )
-        classes[row["class"]] = value
-    return table
-
-
-def _pick(classes: Mapping[str, float], name: str) -> list[float]:
-    return list(classes.values()) if name == AVERAGE else [classes[name]] if name in classes else []
-
-
-def _arm(values: _Values, name: str) -> ArmSummary | None:
-    picked = {case: _pick(classes, name) for case, classes in values.items()}
-    if not any(picked.values()):
+def _arm(values: Values, name: str) -> ArmSummary | None:
+    picked = _pick(values, name)
+    n_values = sum(map(len, picked.values()))
+    if not n_values:
         return None
-    defined = {case: [v for v in found if not math.isnan(v)] for case, found in picked.items()}
-    means = {case: float(np.mean(found)) for case, found in defined.items() if found}
-    subjects = list(by_subject(means).values())
-    runs = []
-    for draw, seed in sorted({case[0] for case in means}):
-        of_run = by_subject({case: value for case, value in means.items() if case[0] == (draw, seed)})
-        runs.append(RunMean(draw, seed, float(np.mean(list(of_run.values())))))
+    if (found := arm_mean(picked)) is None:
+        return ArmSummary(math.nan, math.nan, 0, 0, n_values, ())
+    of_runs = {run: arm_mean({c: v for c, v in picked.items() if c[0] == run}) for run in {case[0] for case in picked}}
     return ArmSummary(
-        mean=float(np.mean(subjects)) if subjects else math.nan,
-        sd=float(np.std(subjects, ddof=1)) if len(subjects) > 1 else math.nan,
-        n_subjects=len(subjects),
-        n_scans=len({case[1:] for case in means}),
-        n_excluded=sum(map(len, picked.values())) - sum(map(len, defined.values())),
-        runs=tuple(runs),
+        mean=found.mean,
+        sd=found.sd,
+        n_subjects=found.n_subjects,
+        n_scans=found.n_scans,
+        n_excluded=found.n_excluded,
+        runs=tuple(RunMean(*run, of_run.mean) for run, of_run in sorted(of_runs.items()) if of_run is not None),
     )
 
 
-def _compare(first: _Values, second: _Values, name: str, alpha: float, bootstrap: Bootstrap) -> Comparison | None:
-    """`first` (pretrained) against `second` (from scratch).
-
-    A class that is undefined in one arm is dropped from both for that scan and run before classes are averaged.
-    """
-    means: tuple[dict[Case, float], dict[Case, float]] = ({}, {})
-    excluded = 0
-    for case in sorted(first.keys() & second.keys()):
-        wanted = [c for c in first[case] if name in (AVERAGE, c) and c in second[case]]
-        both = [c for c in wanted if not (math.isnan(first[case][c]) or math.isnan(second[case][c]))]
-        excluded += len(wanted) - len(both)
-        if both:
-            for side, values in zip(means, (first, second), strict=True):
-                side[case] = float(np.mean([values[case][c] for c in both]))
-    pretrained, scratch = by_subject(means[0]), by_subject(means[1])
-    if not pretrained:
+def _compare(first: Values, second: Values, name: str, alpha: float, bootstrap: Bootstrap) -> Comparison | None:
+    """`first` (pretrained) against `second` (from scratch)."""
+    paired = pairs(_pick(first, name), _pick(second, name))
+    subjects = paired.by_subject()
+    pretrained, scratch = ({subject: pair[side] for subject, pair in subjects.items()} for side in (0, 1))
+    found = compare_subjects(pretrained, scratch, alpha, bootstrap, paired.n_excluded)
+    if found is None:
         return None
-    differences = {s: pretrained[s] - scratch[s] for s in pretrained}
-    lower, upper = mean_interval(differences.values(), alpha, bootstrap)
     return Comparison(
-        from_scratch_mean=float(np.mean(list(scratch.values()))),
-        pretrained_mean=float(np.mean(list(pretrained.values()))),
-        mean_difference=float(np.mean(list(differences.values()))),
-        n_subjects=len(pretrained),
-        n_excluded=excluded,
-        differences=differences,
-        wilcoxon=wilcoxon_greater(pretrained.values(), scratch.values()),
-        difference_lower=lower,
-        difference_upper=upper,
+        from_scratch_mean=found.second_mean,
+        pretrained_mean=found.first_mean,
+        mean_difference=found.mean_difference,
+        n_subjects=found.n_subjects,
+        n_excluded=found.n_excluded,
+        differences={subject: pretrained[subject] - scratch[subject] for subject in subjects},
+        wilcoxon=found.wilcoxon,
+        difference_lower=found.lower,
+        difference_upper=found.upper,
     )
 
 
@@ -202,7 +159,7 @@ def _adjust(entries: Sequence[Entry], family: Sequence[float]) -> list[Entry]:
     ]
 
 
-def _warnings(entry: Entry, arms: Mapping[str, _Values], alpha: float, n_planned: int) -> list[str]:
+def _warnings(entry: Entry, arms: Mapping[str, Values], alpha: float, n_planned: int) -> list[str]:
     where, warnings, comparison = f"label fraction {entry.label_fraction:g}: ", list[str](), entry.comparison
     first, second = arms.get(PRETRAINED, {}), arms.get(FROM_SCRATCH, {})
     if first and second and (alone := first.keys() ^ second.keys()):
@@ -227,7 +184,7 @@ def describe(rows: Iterable[Mapping[str, str]], metric: str) -> tuple[Descriptio
     Each arm over the scans that it has a value of. Label fractions rise, classes and arms are in order of appearance.
     `rows` and errors as in `summarise`.
     """
-    table = _collect(rows, metric)
+    table = values_by_arm(rows, "test", metric)
     classes = dict.fromkeys(c for values in table.values() for case in values.values() for c in case)
     arms = dict.fromkeys(arm for _, arm in table)
     return tuple(
@@ -256,7 +213,7 @@ def summarise(
     or appears twice.
     """
     bootstrap = bootstrap or Bootstrap()
-    table = _collect(rows, metric)
+    table = values_by_arm(rows, "test", metric)
     fractions = tuple(sorted({fraction for fraction, _ in table}))
     classes = tuple(dict.fromkeys(c for values in table.values() for case in values.values() for c in case))
     arms_at = {f: {arm: values for (g, arm), values in table.items() if f == g} for f in fractions}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from inpaint_ssl.statistics.arms import Values, arm_mean, restricted, values_by_arm
-from inpaint_ssl.statistics.bootstrap import Bootstrap
+from inpaint_ssl.statistics.bootstrap import Bootstrap, percentile_interval, resampled_means
 from inpaint_ssl.statistics.extents import TRAINING_SET, ExtentArm, extent_arms
 from inpaint_ssl.statistics.label_curve import (
     FLOOR_COUNTS,
@@ -28,7 +28,6 @@ from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED
 
 FARTHEST = 2.0  # times the largest number of pretraining scans: how far curves are followed
 LARGEST_SCATTER = 0.5  # of the curve's fall over the extents: the points' scatter around it
-_CHUNK = 1000  # resamples at once, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -143,20 +142,6 @@ def _errors(arms: Sequence[Values]) -> np.ndarray:
     return np.array([[1 - f.subjects[s] for f in found if f] for s in subjects]).reshape(len(subjects), len(arms))
 
 
-def _resampled_means(errors: np.ndarray, how: Bootstrap) -> np.ndarray:
-    """Means (resamples, extents) over subjects drawn with replacement."""
-    rng, subjects, means = np.random.default_rng(how.seed), len(errors), []
-    for first in range(0, how.resamples, _CHUNK):
-        size = min(_CHUNK, how.resamples - first)
-        means.append(rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=size) @ errors / subjects)
-    return np.concatenate(means)
-
-
-def _interval(values: np.ndarray, alpha: float) -> tuple[float, float]:
-    lower, upper = np.quantile(values, [alpha / 2, 1 - alpha / 2], method="inverted_cdf")
-    return float(lower), float(upper)
-
-
 def _doubling(laws: PowerLaws, largest: float) -> np.ndarray:
     ends = laws.error(np.array([largest, FARTHEST * largest]))
     return np.asarray(ends[:, 0] - ends[:, 1])
@@ -166,7 +151,7 @@ def _curve(
     fraction: float, n: np.ndarray, errors: np.ndarray, grid: np.ndarray, unit: str, alpha: float, how: Bootstrap
 ) -> UnlabelledCurve:
     means, with_floor = errors.mean(axis=0), len(set(n.tolist())) >= FLOOR_COUNTS
-    resampled = np.maximum(_resampled_means(errors, how), means * 1e-6)  # a draw may have none
+    resampled = np.maximum(resampled_means(errors, how), means * 1e-6)  # a draw may have none
     fit, squares = fit_power_laws(n, means[None], with_floor)
     draws = fit_power_laws(n, resampled, with_floor)[0]
     ends, drawn = (float(n.min()), float(n.max())), draws.error(grid)
@@ -180,13 +165,13 @@ def _curve(
         exponent=float(fit.exponent[0]),
         floor=float(fit.floor[0]),
         mean_exponent=float(fit.mean_exponent(*ends)[0]),
-        mean_exponent_interval=_interval(draws.mean_exponent(*ends), alpha),
+        mean_exponent_interval=percentile_interval(draws.mean_exponent(*ends), alpha),
         scatter=math.sqrt(float(squares[0]) / (n.size - (3 if with_floor else 2))),
         fall=float(1 - last / first),
         curve=fit.error(grid)[0],
         band=(lower, upper),
         doubling=float(_doubling(fit, ends[1])[0]),
-        doubling_interval=_interval(_doubling(draws, ends[1]), alpha),
+        doubling_interval=percentile_interval(_doubling(draws, ends[1]), alpha),
         unsupported="",
         statement="",
     )

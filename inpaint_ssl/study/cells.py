@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_csv, read_json
 
 FROM_SCRATCH, PRETRAINED = ARMS = ("from_scratch", "pretrained")
@@ -72,8 +73,11 @@ class Cell:
 
     def result(self, workdir: Path) -> dict[str, Any] | None:
         """What training wrote when it ended, or None while it has not."""
-        path = workdir / self.directory / "result.json"
-        return read_json(path, "result of a run") if path.exists() else None
+        return _read(workdir / self.directory / "result.json", "result of a run")
+
+    def failure(self, workdir: Path) -> dict[str, Any] | None:
+        """failed.json of the last try, or None where there is none."""
+        return _read(workdir / self.directory / FAILED, "why a run failed")
 
     def is_trained(self, workdir: Path, length: dict[str, int]) -> bool:
         """True when training has ended and was as long as `length` (config.length_of), or stopped early by itself."""
@@ -82,8 +86,10 @@ class Cell:
 
     def rows(self, workdir: Path) -> list[dict[str, str]]:
         """The evaluation's rows, or [] while there are none."""
-        path = workdir / self.directory / self.evaluation_file
-        return read_csv(path) if path.exists() else []
+        try:
+            return read_csv(workdir / self.directory / self.evaluation_file)
+        except FileNotFoundError:
+            return []
 
     @property
     def evaluation_file(self) -> str:
@@ -93,7 +99,17 @@ class Cell:
     def is_evaluated(self, workdir: Path, settings: dict[str, Any]) -> bool:
         """True once the rows are there and were measured with `settings` (config.evaluated_with)."""
         rows, record = (workdir / self.directory / name for name in (self.evaluation_file, EVALUATION))
-        return rows.exists() and record.exists() and read_json(record, "settings of an evaluation") == settings
+        return rows.exists() and _read(record, "settings of an evaluation") == settings
+
+
+def _read(path: Path, what: str) -> Any:
+    """The value in a JSON file; None when it is not there, or another process has removed it a moment ago."""
+    try:
+        return read_json(path, what) if path.exists() else None
+    except InputError:
+        if path.exists():
+            raise
+        return None
 
 
 @dataclass(frozen=True)

@@ -78,13 +78,17 @@ def _fractions(config: ConfigDict) -> list[float]:
     return sorted(config.split.label_fractions)
 
 
+def _pretrainings(config: ConfigDict) -> list[Cell]:
+    """One for each seed, none where an earlier study's are used."""
+    return [] if config.transfer.pretrained_study else [Cell("pretrain", seed) for seed in config.seeds]
+
+
 def _comparison(config: ConfigDict) -> list[Cell]:
-    """One pretraining per seed (none where an earlier study's is used); both arms of a pair follow each other."""
-    pretraining = {seed: Cell("pretrain", seed) for seed in config.seeds}
-    cells = [] if config.transfer.pretrained_study else list(pretraining.values())
+    """One pretraining per seed; both arms of a pair follow each other."""
+    cells = _pretrainings(config)
     for seed, fraction in itertools.product(config.seeds, _fractions(config)):
         cells += _scratch(config, seed, fraction)
-        cells += _chain(config, PRETRAINED, seed, fraction, pretraining[seed])
+        cells += _chain(config, PRETRAINED, seed, fraction, Cell("pretrain", seed))
     return cells
 
 
@@ -114,7 +118,7 @@ def first_run(arm: Arm) -> str:
 
 def _transfer_grid(config: ConfigDict) -> list[Cell]:
     """One pretraining per seed; every design and rate once, then each of these models again at every rate."""
-    cells: list[Cell] = [Cell("pretrain", seed) for seed in config.seeds]
+    cells = _pretrainings(config)
     for seed, fraction in itertools.product(config.seeds, _fractions(config)):
         first: dict[str, Cell] = {}
         for arm, rates in _transfer_arms(config):

@@ -9,12 +9,13 @@ from ml_collections import ConfigDict
 
 from inpaint_ssl.config import SELECTING, evaluated_with, fingerprint, flatten
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
-from inpaint_ssl.files import read_json, write_csv_atomic, write_json_atomic
-from inpaint_ssl.study.cells import FAILED, Cell
+from inpaint_ssl.files import write_csv_atomic, write_json_atomic
+from inpaint_ssl.study.cells import Cell
 from inpaint_ssl.study.demographics import demographics
 from inpaint_ssl.study.designs import GRIDS, arms_of, first_run, is_reported
 from inpaint_ssl.study.phases import compute_dtype
 from inpaint_ssl.study.prepare import StudyData
+from inpaint_ssl.study.selecting import SELECTED
 from inpaint_ssl.versions import versions
 
 METHOD_SECTIONS = ("corruption", "model", "pretrain", "finetune")
@@ -48,7 +49,6 @@ OF_THE_TRANSFER_GRID = {  # section 6.2.1; elsewhere the defaults are the paper'
     "corruption.patch_size": 16,
     "split.label_fractions": (0.05,),
 }
-SELECTED = "Settings are selected on the validation scans; the paper selects on its test set."
 LABEL_SUBSETS = "Label subsets are drawn by our own seeds; the paper's lists are not public."
 
 
@@ -127,9 +127,8 @@ def _listed(config: ConfigDict, workdir: Path, cell: Cell) -> dict[str, Any]:
     }
     result = cell.result(workdir)
     if result is None:
-        failed = workdir / cell.directory / FAILED
-        if failed.exists():
-            return {**about, "status": "failed", "error": read_json(failed, "why a run failed")["error"]}
+        if (failure := cell.failure(workdir)) is not None:
+            return {**about, "status": "failed", "error": failure["error"]}
         return {**about, "status": "missing"}
     evaluated = cell.is_evaluated(workdir, evaluated_with(config, cell.phase)) or not is_reported(config, cell)
     return {**about, "status": "complete" if evaluated else "trained", **result}

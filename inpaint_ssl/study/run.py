@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from inpaint_ssl.config import check_same_study, evaluated_with, length_of, to_json
+from inpaint_ssl.config import PHASES, check_same_study, evaluated_with, length_of, to_json
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.machines import Machines
@@ -18,7 +18,7 @@ from inpaint_ssl.study import launch
 from inpaint_ssl.study.cells import Cell, grouped
 from inpaint_ssl.study.claims import Claims
 from inpaint_ssl.study.designs import analyses_alone, cells_of, is_reported
-from inpaint_ssl.study.selecting import rank_studies, write_selection
+from inpaint_ssl.study.selecting import is_selected, rank_studies, write_selection
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,13 @@ def run_study(
     for note in check_same_study(workdir, config):
         _tell(console, f"{note}; runs that stopped early stay as they are")
     if analyses_alone(config):
-        rank_studies(config, base, workdir, console)
-        _report(config, workdir, console, finished=False)
+        if machines.is_writer():
+            rank_studies(config, workdir, console)
+            _report(config, workdir, console, finished=False)
+        machines.barrier("reported")
         return True
     cells = cells_of(config)
+    _check_starts(config, workdir, cells)
     finished = config.stage == "report" or machines.any(
         "finished", machines.is_writer() and _is_finished(config, workdir, cells)
     )
@@ -61,7 +64,7 @@ def run_study(
 
             draw_gallery(config, workdir, console)
         else:
-            if not finished or config.stage == "report":
+            if not finished or config.stage == "report" or not is_selected(config, workdir):
                 write_selection(config, workdir)
             _report(config, workdir, console, finished)
     machines.barrier("reported")  # a process that has come to its end would end the others
@@ -89,6 +92,13 @@ def is_complete(config: ConfigDict, workdir: Path, cell: Cell) -> bool:
     return cell.is_trained(workdir, length_of(config, cell.phase)) and (
         not is_reported(config, cell) or cell.is_evaluated(workdir, evaluated_with(config, cell.phase))
     )
+
+
+def _is_done(config: ConfigDict, workdir: Path, cell: Cell) -> bool:
+    """True when config.stage has nothing left to do for a cell of its own."""
+    if config.stage in PHASES:
+        return cell.is_trained(workdir, length_of(config, cell.phase))
+    return is_complete(config, workdir, cell)
 
 
 def _is_finished(config: ConfigDict, workdir: Path, cells: list[Cell]) -> bool:
@@ -122,14 +132,20 @@ def _train_and_evaluate(
     groups = [group for group in grouped(cells) if config.stage in ("all", "evaluate", group.phase)]
 
     def left() -> int:
-        return sum(not all(is_complete(config, workdir, cell) for cell in group.cells) for group in groups)
+        return sum(not all(_is_done(config, workdir, cell) for cell in group.cells) for group in groups)
 
     _check_stage(config.stage, cells, workdir)
     if argv and machines.count == 1 and launch.wanted(config, left()):
         launch.run(config, argv, workdir, console, stops, left(), left)
+        if not (workdir / "study.json").exists():
+            raise InputError(
+                f"{workdir}: no worker came to train a run; what each said is above and in {workdir / 'workers'}; mend "
+                "that and run the same command again"
+            )
         return left() == 0
     configure(config)
     data = prepare(config, workdir, console, stops.here)
+    check_same_study(workdir, config)  # again: meanwhile another process may have begun a study here
     manifest = make_manifest(config, data)
     _check_same_dtype(workdir, manifest)
     claims, asked = Claims(workdir), stops
@@ -161,6 +177,19 @@ def _check_same_dtype(workdir: Path, manifest: dict[str, Any]) -> None:
             f"{path}: this study computes in {before}, and config.model.dtype would be {manifest['compute_dtype']} on "
             f"this device; go on where it was begun, or use another --workdir with config.model.dtype set"
         )
+
+
+def _check_starts(config: ConfigDict, workdir: Path, cells: list[Cell]) -> None:
+    """InputError when a run would be trained longer with whose shorter weights another one has begun."""
+    for cell in cells:
+        start = cell.start
+        if start is None or not (workdir / cell.directory / "config.json").exists() or start.result(workdir) is None:
+            continue
+        if not start.is_trained(workdir, length_of(config, start.phase)):
+            raise InputError(
+                f"{workdir}: {start.directory} would be trained longer than it was (config.{start.phase}.max_steps, "
+                f"max_epochs), but {cell.directory} began from its weights; use another --workdir for longer training"
+            )
 
 
 def _check_stage(stage: str, cells: list[Cell], workdir: Path) -> None:

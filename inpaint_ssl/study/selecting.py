@@ -16,8 +16,11 @@ from inpaint_ssl.statistics.extents import select_extent
 from inpaint_ssl.statistics.selection import Selection
 from inpaint_ssl.statistics.strategies import Ranking, rank_strategies, select_strategy
 from inpaint_ssl.statistics.transfer_grid import select_transfer
+from inpaint_ssl.study.claims import Claims
 from inpaint_ssl.study.designs import GRIDS
 from inpaint_ssl.versions import versions
+
+SELECTED = "Settings are selected on the validation scans; the paper selects on its test set."
 
 
 def write_selection(config: ConfigDict, workdir: Path) -> None:
@@ -33,11 +36,32 @@ def write_selection(config: ConfigDict, workdir: Path) -> None:
         own = select_extent(rows, info["arms"], split, alpha, bootstrap)
     else:
         own = select_strategy([_ranking(info, rows, split)])
-    info["select_on"] = split
-    write_json_atomic(path, info)
+    if info["select_on"] != split:
+        _note_split(workdir, split)
     missing = sum(cell["status"] != "complete" for cell in info["cells"])
     late = (f"{missing} of {len(info['cells'])} runs are not complete",) if missing else ()
     _write(config, workdir, own, (*late, *own.warnings), inherited_settings(tuple(config.study["from"])))
+
+
+def is_selected(config: ConfigDict, workdir: Path) -> bool:
+    """True when selection.json is of the newest study.json and of config.study.select_on, or the study selects none."""
+    path, study = workdir / SELECTION, workdir / "study.json"
+    if config.study.kind not in SELECTING or not study.exists():
+        return True
+    is_newest = path.exists() and path.stat().st_mtime_ns >= study.stat().st_mtime_ns
+    return is_newest and read_json(path, "what a study selected").get("select_on") == config.study.select_on
+
+
+def _note_split(workdir: Path, split: str) -> None:
+    """study.json with the scans that are selected on now; what runs write into it meanwhile stays."""
+    path, claims = workdir / "study.json", Claims(workdir)
+    claim = claims.wait("study")
+    assert claim is not None
+    with claim:
+        info = read_json(path, "summary of a study")
+        departures = [text for text in info["departures"] if text != SELECTED]
+        info |= {"select_on": split, "departures": [SELECTED, *departures] if split == "validation" else departures}
+        write_json_atomic(path, info)
 
 
 def _write(
@@ -62,12 +86,11 @@ def _ranking(info: Mapping[str, Any], rows: list[dict[str, str]], split: str) ->
     return rank_strategies(name, rows, info["arms"], split=split, alpha=alpha, bootstrap=bootstrap, planned=planned)
 
 
-def rank_studies(config: ConfigDict, base: ConfigDict, workdir: Path, console: Console) -> None:
+def rank_studies(config: ConfigDict, workdir: Path, console: Console) -> None:
     """The optimal strategy over the pretraining grids in config.study.from (paper, section 2.5.3).
 
     Writes config.json, study.json and selection.json. InputError when a folder is no pretraining grid.
     """
-    del base
     rankings, devices = [], []
     for folder in config.study["from"]:
         path = Path(folder) / "study.json"

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from inpaint_ssl.config import evaluated_with, length_of
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.files import read_json, write_json_atomic
+from inpaint_ssl.files import write_json_atomic
 from inpaint_ssl.machines import Machines
 from inpaint_ssl.signals import Stopped, Stops
 from inpaint_ssl.study.cells import FAILED, Cell, Group
@@ -46,6 +46,7 @@ class Work:
         self.config, self.base, self.trainer, self.workdir = config, base, trainer, trainer.workdir
         self.claims, self.machines, self.stops, self.cells = claims, machines, stops, cells
         self.began = time.time()
+        self.has_told = False
         self.recorded = self.recording = 0.0  # when the summary was last written, and how long that took
 
     def do(self, groups: Sequence[Group]) -> bool:
@@ -64,10 +65,20 @@ class Work:
                 took, complete = True, complete and done
                 waiting.remove(group)
             if waiting and not took:
+                self._tell_who_is_at_it(waiting)
                 time.sleep(POLL_S)
         if self.machines.is_writer():
             self._record()
         return complete
+
+    def _tell_who_is_at_it(self, waiting: Sequence[Group]) -> None:
+        """Say once for whom this process waits: until the end of their runs, or until they count as dead."""
+        if self.has_told or not self.machines.is_writer():
+            return
+        held = [f"{who} ({group.name})" for group in waiting if (who := self.claims.holder(group.directory))]
+        if held:
+            self.has_told = True
+            self.trainer.console.print(f"waiting for {', '.join(held)}", highlight=False, soft_wrap=True, markup=False)
 
     def _waits_for_another(self, group: Group, waiting: Sequence[Group]) -> bool:
         """True while a run that the group begins with is neither trained nor given up, and not this process's to do."""
@@ -149,7 +160,9 @@ class Work:
         if cell.start is None:
             return None
         folder = start_folder(self.config, self.workdir, cell.start)
-        return None if (folder / "result.json").exists() else folder
+        if folder != self.workdir / cell.start.directory:  # of an earlier study
+            return None if (folder / "result.json").exists() else folder
+        return None if cell.start.is_trained(self.workdir, length_of(self.config, cell.start.phase)) else folder
 
     def _note_failures(self, cells: Sequence[Cell], errors: Sequence[str]) -> None:
         """failed.json of each cell, for the report and for other processes, which then do not try it again."""
@@ -160,8 +173,8 @@ class Work:
 
     def _has_failed_since(self, cell: Cell) -> bool:
         """True when another process has tried the cell in vain since this one began."""
-        path = self.workdir / cell.directory / FAILED
-        return path.exists() and read_json(path, "why a run failed")["seconds_since_1970"] > self.began
+        failure = cell.failure(self.workdir)
+        return failure is not None and failure["seconds_since_1970"] > self.began
 
     def _trained(self, group: Group) -> list[str]:
         """Train the group; what went wrong."""

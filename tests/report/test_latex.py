@@ -18,12 +18,12 @@ from inpaint_ssl.report.views import sort_value, write_views
 AWKWARD = "\\ & % $ # _ { } ~ ^ < > | \" ` ' -- --- [x] − ± × ∞ ≥ ≤ α µ ² ³ – \N{NO-BREAK SPACE} é Ł ß °\x07\n…"
 
 
-def compiled(folder: Path, tables: list[Path]) -> None:
+def compiled(folder: Path, tables: list[Path], fonts: str = "\\usepackage[T1]{fontenc}") -> None:
     """Run pdfLaTeX on a document of all these tables; skipped without one."""
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex on this machine")
     inputs = "".join(f"\\input{{{path}}}\\clearpage\n" for path in tables)
-    head = "\\documentclass[a4paper,landscape]{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs,longtable}\n"
+    head = f"\\documentclass[a4paper,landscape]{{article}}{fonts}\\usepackage{{booktabs,longtable}}\n"
     (folder / "all.tex").write_text(f"{head}\\begin{{document}}\n{inputs}\\end{{document}}\n", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
@@ -70,12 +70,13 @@ def test_csv_has_the_values_and_the_page_sorts_by_them(tmp_path: Path) -> None:
     assert [sort_value(e) for e in values] == ["0.30000000000000004", "", "Infinity", "", "b"]
 
 
-def test_tables_compile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fonts", ["", "\\usepackage[T1]{fontenc}"])
+def test_tables_compile(tmp_path: Path, fonts: str) -> None:
     paths = []
     for n, view in enumerate((table(), table(LONGEST + 5), made_up_kind.table())):
         paths.append(tmp_path / f"{n}.tex")
         paths[-1].write_text(latex(view), encoding="utf-8")
-    compiled(tmp_path, paths)
+    compiled(tmp_path, paths, fonts)
 
 
 def test_every_table_of_a_comparison_is_there_as_csv_and_latex(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from strategy_study import GridStudy
 
+from inpaint_ssl.files import write_csv_atomic, write_json_atomic
 from inpaint_ssl.report.drawing import STYLE
 from inpaint_ssl.report.info import read_info
 from inpaint_ssl.report.kinds import optimal_strategy, pretraining_grid
@@ -18,6 +19,7 @@ from inpaint_ssl.report.kinds.strategy_curves import LIGHT_BLUE
 from inpaint_ssl.report.kinds.strategy_sets import strategy_sets
 from inpaint_ssl.report.kinds.strategy_text import p_entry, p_scientific, patch_name
 from inpaint_ssl.report.parts import StudyPart, TableView
+from inpaint_ssl.report.terminal_part import simple
 from inpaint_ssl.statistics import Bootstrap
 from inpaint_ssl.statistics.strategies import Strategy, rank_strategies
 
@@ -174,6 +176,22 @@ def test_a_study_that_has_just_begun(tmp_path: Path) -> None:
     assert few.headline == "No verdict yet: too few test subjects to reach p < 0.05 for 6 tests."
 
 
+def test_from_scratch_with_all_labels_is_no_planned_test(tmp_path: Path) -> None:
+    study = GridStudy(tmp_path, paper_sizes=[32, 16])
+    arms = [arm["arm"] for arm in study.arms()]
+    study.failed = [(arm, 1.0) for arm in arms[1:]]
+    study.write()
+    cells = [
+        {"arm": arm, "phase": "finetune", "label_fraction": f, "directory": f"finetune/{arm}_{f}"}
+        for arm, f in itertools.product([*arms, "from_scratch-first"], study.fractions)
+        if (arm, f) not in study.failed
+    ]
+    write_json_atomic(tmp_path / "study.json", study.info() | {"cells": cells})
+    found = part_of(pretraining_grid, tmp_path)
+    assert not any("planned tests" in c for c in found.cautions) and "none at" not in found.headline
+    assert "correction for 16 tests" in table(found, "dice_of_strategies").note
+
+
 def test_no_strategy_helps(tmp_path: Path) -> None:
     study = GridStudy(tmp_path, paper_sizes=[16], gains={(t, 16, s): -0.03 for t, s in itertools.product(
         ("context_prediction", "context_restoration"), ("poisson_disc", "random"))})  # fmt: skip
@@ -268,6 +286,32 @@ def test_sets_of_equal_name_and_damaged_ones(grid: GridStudy, tmp_path: Path) ->
 )  # fmt: skip
 def test_p_values_as_in_table_3(p: float, shown: str) -> None:
     assert plain(p_scientific(p)) == shown and p_entry(p).written == p
+
+
+def test_powers_and_units_in_a_terminal() -> None:
+    assert simple(f"{p_scientific(1.23e-120)}, \N{MINUS SIGN}3 mm², –") == "1.23 × 10^-120, -3 mm², -"
+
+
+def test_nothing_is_chosen_while_a_data_set_cannot_be_ranked(grid: GridStudy, tmp_path: Path) -> None:
+    GridStudy(tmp_path / "begun", dataset="Abdomens", failed=[("from_scratch", 0.05), ("from_scratch", 0.25)]).write()
+    study = GridStudy(tmp_path / "chosen", kind="optimal_strategy", tasks=(), fractions=[])
+    study.folders = [str(grid.root), str(tmp_path / "begun")]
+    found = part_of(optimal_strategy, study.write())
+    assert found.headline == "No strategy can be chosen yet: none can be ranked on Abdomens."
+    assert "none can be ranked on the validation scans of Abdomens yet" in found.statements[0]
+
+
+def test_norms_that_are_all_undefined_are_dashes(tmp_path: Path) -> None:
+    study = GridStudy(tmp_path, tasks=("context_prediction",), paper_sizes=[32, 16])
+    rows = study.slice_rows()
+    study.write()
+    gone = study.arms()[1]["arm"]
+    changed = [row | {"value": "nan"} if row["arm"] == gone else row for row in rows]
+    write_csv_atomic(tmp_path / "per_slice.csv", list(rows[0]), changed)
+    found = part_of(pretraining_grid, tmp_path)
+    view = table(found, "table_2_restoration")
+    assert view.rows[0][2].shown == "–" and view.rows[0][4].shown not in ("–", "nan")
+    assert any("falls with every smaller patch for every task" in s for s in found.statements)
 
 
 def test_patches_are_named_in_pixels_and_by_the_papers_size() -> None:

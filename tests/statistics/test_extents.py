@@ -102,6 +102,9 @@ def test_what_is_not_there_is_left_out_and_told() -> None:
     assert found.tests[0].p_holm == pytest.approx(3 * 0.5**N) and any("25 % of the labels" in w for w in found.warnings)
     one = select_extent([r for r in rows if r["arm"] == "extent-150pct"], extent_entries(EXTENTS), "test", 0.05, FEW)
     assert one.selected == {"split.pretraining_extent": 1.5} and "no other extent has values" in one.reason
+    assert "from scratch, 100 % of pretraining data, 200 % of pretraining data" in " ".join(one.warnings)
+    single = select_extent([r for r in rows if r["subject"] == "test-subject-0"], extent_entries(EXTENTS), "test", 0.05)
+    assert single.selected and "nan" not in single.reason  # one subject has no interval
     for nothing in (rows_of(FROM_SCRATCH, np.ones((1, 3, 1))), []):
         chosen = select_extent(nothing, extent_entries(EXTENTS), "test", 0.05, FEW)
         assert chosen.selected == {} and "no pretrained extent has values on the test scans" in chosen.reason
@@ -112,6 +115,13 @@ def test_what_is_not_there_is_left_out_and_told() -> None:
     assert extent_reason(extent_statistics([], [], "test", 0.05), FEW) == ""
     smaller = extent_statistics(study(errors((0.5, 1.0)), (0.5, 1.0)), extent_entries((0.5, 1.0)), "test", 0.05, FEW)
     assert smaller.largest is None and smaller.tests == () and smaller.best == 1.0
+
+
+def test_from_scratch_with_all_labels_is_no_planned_test() -> None:
+    rows = [r for r in study(errors()) if r["arm"] == FROM_SCRATCH or r["label_fraction"] != "1.0"]
+    found = extent_statistics(rows, extent_entries(EXTENTS), "test", 0.05, FEW, planned=FRACTIONS[:2])
+    assert found.n_planned == 2 and found.warnings == () and found.averaged_over == FRACTIONS[:2]
+    assert found.means[1.0, 0.0].n_subjects == N  # the dotted line of figure 5
 
 
 def test_averages_use_only_what_every_extent_has() -> None:
@@ -127,9 +137,9 @@ def test_averages_use_only_what_every_extent_has() -> None:
 def test_too_few_subjects_and_unequal_seeds_are_told() -> None:
     rows = [r for r in study(errors()) if r["subject"] in {f"test-subject-{k}" for k in range(5)}]
     rows += [r | {"seed": "1"} for r in rows if r["arm"] == "extent-150pct"]
-    told = " ".join(extent_statistics(rows, extent_entries(EXTENTS), "test", 0.05, FEW).warnings)
-    assert "5 test subjects with a difference cannot reach p < 0.05 adjusted for 3" in told and "6 would do" in told
-    assert "different numbers of runs" in told
+    found = extent_statistics(rows, extent_entries(EXTENTS), "test", 0.05, FEW)
+    assert found.too_few == "5 test subjects cannot reach p < 0.05 adjusted for 3 label fractions; 6 would do"
+    assert any("different numbers of runs" in w for w in found.warnings)
 
 
 @pytest.mark.parametrize("wrong", [{"extent": "all"}, {"pretraining_scans": "many"}])

@@ -165,3 +165,24 @@ def test_a_run_keeps_its_folder_name_short_and_of_one_level() -> None:
     for file in FILES:
         for cell in cells_of(config_of(file.removesuffix(".py"))):
             assert len(Path(cell.directory).parts) == 2 and len(Path(cell.directory).name) < 90
+
+
+def test_an_earlier_studys_pretraining_serves_the_transfer_grid_and_no_comparison_of_pretrainings() -> None:
+    cells = cells_of(config_of("transfer_grid", "transfer.pretrained_study=runs/a"))
+    assert by_phase(cells) == (0, 16 + 64) and cells[0].start == Cell("pretrain", cells[0].seed)
+    for kind in ("pretraining_grid", "unlabelled_extent"):
+        with pytest.raises(InputError, match="which compares pretrainings of its own"):
+            config_of(kind, "transfer.pretrained_study=runs/a")
+
+
+def test_extents_must_be_given_and_no_study_is_ranked_twice() -> None:
+    with pytest.raises(InputError, match=r"pretraining_extents: got \(\) in a study of kind"):
+        config_of("unlabelled_extent", "split.pretraining_extents=()")
+    with pytest.raises(InputError, match=r"config\.study\.from: got 'a' twice"):
+        config_of("optimal_strategy", "study.from=a,a")
+
+
+def test_a_reduced_study_of_the_papers_data_keeps_their_numbers_of_labels() -> None:
+    argv = ["main", "--config=configs/pretraining_grid.py:paper_ct,reduced", "--config.data.root=somewhere"]
+    config = resolve(parse(argv)[0], base.get_config())
+    assert (config.split.label_fractions, config.split.label_counts) == ((0.05, 0.25), (35, 177))

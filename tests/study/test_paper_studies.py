@@ -106,6 +106,10 @@ def test_selecting_on_the_test_set_is_marked(transfer: Path, tmp_path: Path) -> 
     assert read(folder / "selection.json")["select_on"] == "test"
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("best/*")} == before
     assert "test scans" in (folder / "report.html").read_text()
+    assert not any("selected on the validation" in line for line in read(folder / "study.json")["departures"])
+    assert main(command("transfer_grid", folder, f"--config.data.prepared={transfer.parent / 'prepared'}")) == 0
+    assert read(folder / "selection.json") == read(transfer / "selection.json")  # a finished study selects anew
+    assert sorted(read(folder / "study.json")["departures"]) == sorted(read(transfer / "study.json")["departures"])
 
 
 def test_the_pretraining_grid_takes_over_the_transfer(grid: Path, transfer: Path) -> None:

@@ -1,9 +1,8 @@
 """What more unlabelled scans are worth, in words and as a table (inpaint_ssl.statistics.unlabelled_curve)."""
 
-import math
 from collections.abc import Mapping
 
-from inpaint_ssl.report.parts import Column, Entry, TableView
+from inpaint_ssl.report.parts import MISSING, Column, Entry, TableView
 from inpaint_ssl.report.text import enumeration, percent, signed
 from inpaint_ssl.statistics.label_curve import Equivalent, LabelCurves
 from inpaint_ssl.statistics.label_statement import FARTHEST as FARTHEST_LABELS
@@ -11,14 +10,9 @@ from inpaint_ssl.statistics.label_statement import labels_amount
 from inpaint_ssl.statistics.unlabelled_curve import FARTHEST, UnlabelledCurve, UnlabelledCurves
 
 
-def missing() -> Entry:
-    """What is not there: a dash, nothing in the CSV file."""
-    return Entry("–", math.nan)
-
-
 def number(value: float | int | None) -> Entry:
     """A count with separators."""
-    return missing() if value is None else Entry(f"{value:,}", value)
+    return MISSING if value is None else Entry(f"{value:,}", value)
 
 
 def _reasons(found: list[tuple[float, str]]) -> str:
@@ -111,7 +105,7 @@ def _exponent(value: float) -> str:
 
 def _curve(c: UnlabelledCurve | None) -> list[Entry]:
     if c is None:
-        return [*(missing() for _ in range(7)), Entry("no", "no: there is no curve")]
+        return [*[MISSING] * 7, Entry("no", "no: there is no curve")]
     row = [Entry(_exponent(v), v) for v in (c.mean_exponent, *c.mean_exponent_interval)]
     row += [Entry(f"{100 * c.scatter:.2f}", 100 * c.scatter)]
     row += [Entry(signed(v), v) for v in (c.doubling, *c.doubling_interval)]
@@ -121,7 +115,7 @@ def _curve(c: UnlabelledCurve | None) -> list[Entry]:
 def _gain(found: LabelCurves, fraction: float) -> list[Entry]:
     e = next((e for e in found.equivalents if e.label_fraction == fraction), None)
     if e is None or e.unsupported:
-        return [missing(), missing(), missing()]
+        return [MISSING, MISSING, MISSING]
     farthest = FARTHEST_LABELS * max(other.n_labels for other in found.equivalents) - e.n_labels
     lower, upper = e.more_interval
     ends = [

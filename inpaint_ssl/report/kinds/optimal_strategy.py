@@ -10,10 +10,8 @@ from inpaint_ssl.report.drawing import ARM_COLOURS, INK, MUTED, Drawing
 from inpaint_ssl.report.kinds.strategy_sets import strategy_sets
 from inpaint_ssl.report.kinds.strategy_tables import SCALED_NOTE, STRATEGY_COLUMNS, strategy_entries
 from inpaint_ssl.report.kinds.strategy_text import (
-    NOTHING,
     capital,
     count_entry,
-    interval_entry,
     is_scaled,
     method_entry,
     p_entry,
@@ -23,7 +21,7 @@ from inpaint_ssl.report.kinds.strategy_text import (
     strategy_name,
     text_entry,
 )
-from inpaint_ssl.report.parts import Column, Entry, StudyPart, TableView
+from inpaint_ssl.report.parts import MISSING, Column, Entry, StudyPart, TableView
 from inpaint_ssl.report.text import enumeration, p_text, percent, signed
 from inpaint_ssl.statistics import PRETRAINED, Bootstrap
 from inpaint_ssl.statistics.strategies import Key, RankedStrategy, Ranking, select_strategy
@@ -67,6 +65,8 @@ def _chosen(rankings: Sequence[Ranking], selected: Mapping[str, object]) -> Key 
 def _headline(rankings: Sequence[Ranking], chosen: Key | None) -> str:
     if not any(ranking.ranked for ranking in rankings):
         return "No strategy can be ranked yet."
+    if empty := [ranking.name for ranking in rankings if not ranking.ranked]:
+        return f"No strategy can be chosen yet: none can be ranked on {enumeration(empty)}."
     if chosen is None:
         every = f"of all {len(rankings)} data sets" if len(rankings) > 1 else f"of {rankings[0].name}"
         return f"No pretraining strategy qualifies: none in the top three {every} is better than from scratch there."
@@ -94,7 +94,7 @@ def _statement(ranking: Ranking, chosen: Key | None) -> str:
 
 
 def _rank_entry(found: RankedStrategy) -> Entry:
-    return NOTHING if found.rank is None else count_entry(found.rank)
+    return MISSING if found.rank is None else count_entry(found.rank)
 
 
 def _table_3(rankings: Sequence[Ranking], chosen: Key | None) -> TableView:
@@ -131,7 +131,7 @@ def _all_tests(rankings: Sequence[Ranking], chosen: Key | None, how: Bootstrap) 
         cells = (
             text_entry(ranking.name), _rank_entry(s), *strategy_entries(s.strategy), p_entry(s.pooled.p_value),
             count_entry(s.pooled.n), count_entry(s.pooled.n_zero), signed_entry(s.pooled.rank_biserial),
-            signed_entry(s.mean_difference), interval_entry(s.lower, s.upper), p_entry(s.by_subject.p_value),
+            *map(signed_entry, (s.mean_difference, s.lower, s.upper)), p_entry(s.by_subject.p_value),
             p_entry(s.p_holm), signed_entry(s.by_subject.rank_biserial), count_entry(s.by_subject.n),
             count_entry(s.by_subject.n_zero), method_entry(s.by_subject), count_entry(s.n_missing),
         )  # fmt: skip
@@ -143,7 +143,7 @@ def _all_tests(rankings: Sequence[Ranking], chosen: Key | None, how: Bootstrap) 
             Column("dataset", "Data set", numeric=False), Column("rank", "Rank"), *STRATEGY_COLUMNS,
             Column("p_pooled", "p, pooled"), Column("pairs", "Pairs"), Column("pairs_equal", "Equal pairs"),
             Column("effect_pooled", "Effect, pooled"), Column("gain", "Mean gain"),
-            Column("gain_lower", f"{level} interval"), Column("p_subjects", "p, by subject"),
+            Column("gain_lower", f"{level} from"), Column("gain_upper", "to"), Column("p_subjects", "p, by subject"),
             Column("p_holm", "p, adjusted"), Column("effect", "Effect, by subject"), Column("n", "n"),
             Column("n_zero", "Equal"), Column("method", "Null distribution", numeric=False),
             Column("missing", "Missing"),

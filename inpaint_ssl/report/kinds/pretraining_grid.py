@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inpaint_ssl.files import read_csv
 from inpaint_ssl.report.drawing import Drawing
+from inpaint_ssl.report.info import planned_fractions
 from inpaint_ssl.report.kinds.restoration_table import restoration_statements, restoration_table
 from inpaint_ssl.report.kinds.strategy_curves import Curves, curves_of_average, curves_of_task
 from inpaint_ssl.report.kinds.strategy_tables import dice_table, gain_table
 from inpaint_ssl.report.kinds.strategy_text import capital, patch_name, plural, sampling_name, strategy_name, task_name
+from inpaint_ssl.report.load import read_rows
 from inpaint_ssl.report.parts import StudyPart, TableView
 from inpaint_ssl.report.text import enumeration, interval, p_text, percent, ratio, signed
 from inpaint_ssl.statistics import Bootstrap, summarise
@@ -31,9 +32,9 @@ def part(workdir: Path, info: Mapping[str, Any]) -> StudyPart:
 
     Whatever has not been evaluated yet is left out. Raises InputError for a damaged row or arm.
     """
-    rows, slices = (_rows(workdir / name) for name in ("per_scan.csv", "per_slice.csv"))
+    rows, slices = (read_rows(workdir / name) for name in ("per_scan.csv", "per_slice.csv"))
     alpha, how = float(info["alpha"]), Bootstrap(**info["bootstrap"])
-    arms, planned = info.get("arms", []), info["label_fractions"]
+    arms, planned = info.get("arms", []), planned_fractions(info)
     gains = strategy_gains(rows, arms, split=_SPLIT, alpha=alpha, bootstrap=how, planned=planned)
     restored = restorations(slices, arms, _SPLIT)
     named = {s.arm for s in gains.strategies} | {"from_scratch"}
@@ -53,10 +54,6 @@ def part(workdir: Path, info: Mapping[str, Any]) -> StudyPart:
         tables=tuple(tables),
         figures=tuple(_figures(curves)),
     )
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    return read_csv(path) if path.is_file() else []
 
 
 def _classes(info: Mapping[str, Any], found: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from inpaint_ssl.report.kinds.strategy_tables import SCALED_NOTE
 from inpaint_ssl.report.kinds.strategy_text import (
-    NOTHING,
     capital,
     count_entry,
     is_scaled,
@@ -14,7 +13,7 @@ from inpaint_ssl.report.kinds.strategy_text import (
     task_name,
     text_entry,
 )
-from inpaint_ssl.report.parts import Column, Entry, TableView
+from inpaint_ssl.report.parts import MISSING, Column, Entry, TableView
 from inpaint_ssl.report.text import enumeration, percent
 from inpaint_ssl.statistics.restoration import Restorations, StrategyNorm, rank_agreement
 from inpaint_ssl.statistics.strategies import Strategy
@@ -31,9 +30,9 @@ def _norm(value: float, smallest: float) -> str:
 
 def _entries(found: StrategyNorm | None, smallest: float) -> tuple[Entry, Entry]:
     """Mean and standard deviation."""
-    if found is None:
-        return NOTHING, NOTHING
-    sd = NOTHING if found.n_slices < 2 else Entry(f"± {_norm(found.sd, smallest)}", found.sd)
+    if found is None or not found.n_slices:
+        return MISSING, MISSING
+    sd = MISSING if found.n_slices < 2 else Entry(f"± {_norm(found.sd, smallest)}", found.sd)
     return Entry(_norm(found.mean, smallest), found.mean), sd
 
 
@@ -45,12 +44,12 @@ def _kinds(norms: Iterable[StrategyNorm]) -> list[Strategy]:
 
 def restoration_table(found: Restorations, alpha: float) -> TableView:
     """Table 2: rows are tasks and patch sizes, columns the samplings and both tests between them."""
-    smallest = min(norm.mean for norm in found.norms)
+    smallest = min((norm.mean for norm in found.norms if norm.n_slices), default=0.0)
     rows, significant = [], set()
     for k, kind in enumerate(_kinds(found.norms)):
         norms = [found.norm((kind.task, kind.paper_patch_size, sampling)) for sampling in _SAMPLINGS]
         test = found.test(kind.task, kind.paper_patch_size)
-        tested = (NOTHING,) * 3 if test is None else tuple(
+        tested = (MISSING,) * 3 if test is None else tuple(
             p_entry(p) for p in (test.by_slice.p_value, test.by_subject.p_value, test.p_holm)
         )  # fmt: skip
         if test is not None and test.p_holm < alpha:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.files import read_csv
 from inpaint_ssl.report.info import read_info
+from inpaint_ssl.report.load import read_rows
 from inpaint_ssl.statistics.bootstrap import Bootstrap
 from inpaint_ssl.statistics.strategies import Ranking, rank_strategies, strategies_of
 
@@ -39,8 +39,7 @@ def _set(folder: Path, info: Mapping[str, Any]) -> StrategySet | None:
     arms = tuple(info.get("arms", ()))
     if not strategies_of(arms):
         return None
-    path = folder / "per_scan.csv"
-    rows = tuple(read_csv(path)) if path.is_file() else ()
+    rows = tuple(read_rows(folder / "per_scan.csv"))
     name = str(info.get("dataset") or info.get("study") or folder.name)
     return StrategySet(name, rows, arms, tuple(float(f) for f in info.get("label_fractions", ())))
 

@@ -2,9 +2,7 @@
 
 from inpaint_ssl.report.kinds.strategy_curves import Curves
 from inpaint_ssl.report.kinds.strategy_text import (
-    NOTHING,
     count_entry,
-    interval_entry,
     is_scaled,
     method_entry,
     p_entry,
@@ -15,7 +13,7 @@ from inpaint_ssl.report.kinds.strategy_text import (
     task_name,
     text_entry,
 )
-from inpaint_ssl.report.parts import Column, Entry, TableView
+from inpaint_ssl.report.parts import MISSING, Column, Entry, TableView
 from inpaint_ssl.report.text import percent, ratio, signed
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, Bootstrap
 from inpaint_ssl.statistics.strategies import Strategy
@@ -46,14 +44,14 @@ def dice_table(curves: Curves, gains: Gains) -> TableView:
         for fraction in statistics.label_fractions:
             entry = statistics.entry(fraction, AVERAGE)
             if entry is None or arm not in entry.arms:
-                cells.append(NOTHING)
+                cells.append(MISSING)
                 continue
             mean = entry.arms[arm].mean
             gain = gains.of(strategy, fraction) if strategy is not None else None
             mark = "*" if gain is not None and gains.is_better(gain) else ""
             shown = ratio(mean) if gain is None else f"{ratio(mean)} ({signed(gain.paired.mean_difference)}{mark})"
             cells.append(Entry(shown, mean))
-        first = (text_entry("from scratch"), NOTHING, text_entry("–"))
+        first = (text_entry("from scratch"), MISSING, MISSING)
         rows.append((*(first if strategy is None else strategy_entries(strategy)), *cells))
     scaled = f" {SCALED_NOTE}" if is_scaled(curves.strategies) else ""
     return TableView(
@@ -73,7 +71,8 @@ def gain_table(gains: Gains, how: Bootstrap) -> TableView:
     columns = (
         Column("label_fraction", "Labels"), *STRATEGY_COLUMNS,
         Column("from_scratch", "From scratch"), Column("pretrained", "Pretrained"), Column("difference", "Gain"),
-        Column("difference_lower", f"{percent(1 - gains.alpha)} interval"), Column("p_value", "p"),
+        Column("difference_lower", f"{percent(1 - gains.alpha)} from"), Column("difference_upper", "to"),
+        Column("p_value", "p"),
         Column("p_holm", "p, adjusted"), Column("rank_biserial", "Effect"), Column("n", "n"), Column("n_zero", "Equal"),
         Column("method", "Null distribution", numeric=False),
     )  # fmt: skip
@@ -83,7 +82,7 @@ def gain_table(gains: Gains, how: Bootstrap) -> TableView:
             p, test = gain.paired, gain.paired.wilcoxon
             cells = (
                 Entry(percent(fraction), fraction), *strategy_entries(gain.strategy), ratio_entry(p.second_mean),
-                ratio_entry(p.first_mean), signed_entry(p.mean_difference), interval_entry(p.lower, p.upper),
+                ratio_entry(p.first_mean), *map(signed_entry, (p.mean_difference, p.lower, p.upper)),
                 p_entry(test.p_value), p_entry(gain.p_holm), signed_entry(test.rank_biserial), count_entry(test.n),
                 count_entry(test.n_zero), method_entry(test),
             )  # fmt: skip

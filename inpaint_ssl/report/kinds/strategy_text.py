@@ -1,14 +1,12 @@
 """Pretraining strategies and their numbers in words, for the reports of pretraining_grid and optimal_strategy."""
 
-import math
 from collections.abc import Iterable
 
 from inpaint_ssl.report.parts import Entry
-from inpaint_ssl.report.text import METHOD_NAMES, interval, p_text, ratio, signed
+from inpaint_ssl.report.text import METHOD_NAMES, p_text, ratio, signed
 from inpaint_ssl.statistics.strategies import SAMPLINGS, TASKS, Strategy
 from inpaint_ssl.statistics.wilcoxon import WilcoxonResult
 
-NOTHING = Entry("–", math.nan)  # a cell without a value
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SMALLEST_PLAIN = 0.001  # p-values below are written with a power of ten
 
@@ -82,11 +80,6 @@ def ratio_entry(value: float) -> Entry:
 def signed_entry(value: float) -> Entry:
     """A difference with its sign."""
     return Entry(signed(value), value)
-
-
-def interval_entry(lower: float, upper: float) -> Entry:
-    """Both ends, sorted by the lower one."""
-    return Entry(interval(lower, upper), lower)
 
 
 def method_entry(test: WilcoxonResult) -> Entry:

@@ -1,6 +1,5 @@
 """What a transfer grid contributes to its report: Figure 7 of the paper, a table of all arms, and the verdict."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from inpaint_ssl.files import read_csv
 from inpaint_ssl.report.drawing import INK, MUTED, RULE, Drawing
-from inpaint_ssl.report.parts import Column, Entry, StudyPart, TableView
+from inpaint_ssl.report.kinds.strategy_text import plural
+from inpaint_ssl.report.load import read_rows
+from inpaint_ssl.report.parts import MISSING, Column, Entry, StudyPart, TableView
 from inpaint_ssl.report.text import p_text, percent, ratio, signed
 from inpaint_ssl.statistics.bootstrap import Bootstrap
 from inpaint_ssl.statistics.transfer_grid import (
@@ -41,8 +41,7 @@ def part(workdir: Path, info: Mapping[str, Any]) -> StudyPart:
     workdir: the study's folder, whose per_scan.csv may be missing; info: study.json with defaults. Arms that are not
     there yet are marked. InputError for rows that are none.
     """
-    path = workdir / "per_scan.csv"
-    rows = read_csv(path) if path.is_file() else []
+    rows = read_rows(workdir / "per_scan.csv")
     arms, alpha, how = info.get("arms", []), float(info.get("alpha", 0.05)), Bootstrap(**info.get("bootstrap", {}))
     split = str(info.get("select_on", "validation"))
     selection = transfer_statistics(rows, arms, split, alpha, how)
@@ -88,8 +87,8 @@ def _statements(selection: GridStatistics, test: GridStatistics) -> list[str]:
         first, second = max(once, key=_mean), max(twice, key=_mean)
         gain = _mean(second) - _mean(first)
         sentences.append(
-            f"The best arm of two training runs, {arm_words(second.arm)}, differs from the best of one, "
-            f"{arm_words(first.arm)}, by {signed(gain)} in mean Dice."
+            f"On the {found.split} scans the best arm of two training runs, {arm_words(second.arm)}, differs from the "
+            f"best of one, {arm_words(first.arm)}, by {signed(gain)} in mean Dice."
         )
     if pairs := effect(found, "parts"):
         sentences.append(
@@ -104,8 +103,8 @@ def _statements(selection: GridStatistics, test: GridStatistics) -> list[str]:
     chosen = selection.chosen and test.of(selection.chosen.arm.name)
     if test is not selection and chosen and chosen.found and test.best and test.best.found:
         sentences.append(
-            f"On the {chosen.found.n_subjects} test subjects, which had no part in the choice, the chosen arm has a "
-            f"mean Dice of {ratio(_mean(chosen))}; the highest there is {ratio(_mean(test.best))} "
+            f"On the {plural(chosen.found.n_subjects, 'test subject')}, which had no part in the choice, the "
+            f"chosen arm has a mean Dice of {ratio(_mean(chosen))}; the highest there is {ratio(_mean(test.best))} "
             f"({arm_words(test.best.arm)})."
         )
     return [sentence for sentence in sentences if sentence]
@@ -163,13 +162,9 @@ def _table(selection: GridStatistics, test: GridStatistics) -> TableView:
     )
 
 
-def _missing() -> Entry:
-    return Entry("–", math.nan)
-
-
 def _values(r: GridResult | None) -> tuple[Entry, ...]:
     if r is None or r.found is None:
-        return _missing(), _missing(), _missing()
+        return (MISSING,) * 3
     found = r.found
     return (
         Entry(ratio(found.mean), found.mean),
@@ -180,8 +175,8 @@ def _values(r: GridResult | None) -> tuple[Entry, ...]:
 
 def _row(r: GridResult, found: GridStatistics) -> tuple[Entry, ...]:
     arm, pair, p = r.arm, r.below_best, r.p_holm
-    second = Entry(rate_text(arm.learning_rates[1]), arm.learning_rates[1]) if arm.runs > 1 else _missing()
-    steps = _missing() if arm.steps is None else Entry(f"{arm.steps:,.0f}", arm.steps)
+    second = Entry(rate_text(arm.learning_rates[1]), arm.learning_rates[1]) if arm.runs > 1 else MISSING
+    steps = MISSING if arm.steps is None else Entry(f"{arm.steps:,.0f}", arm.steps)
     words = _WORDS.get(arm.parts, " and ".join(arm.parts))
     own = (
         Entry(arm.design),
@@ -192,7 +187,7 @@ def _row(r: GridResult, found: GridStatistics) -> tuple[Entry, ...]:
     )
     if pair is None or p is None:
         verdict = Entry("best") if r is found.best else Entry("no values" if r.found is None else "not comparable")
-        return (*own, *_values(r), *(_missing() for _ in range(7)), verdict)
+        return (*own, *_values(r), *[MISSING] * 7, verdict)
     w, below = pair.wilcoxon, (-pair.mean_difference, -pair.upper, -pair.lower)
     tests = (*(Entry(signed(v), v) for v in below), Entry(p_text(w.p_value), w.p_value), Entry(p_text(p), p))
     size = Entry(signed(w.rank_biserial), w.rank_biserial)

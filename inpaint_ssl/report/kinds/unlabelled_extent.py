@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inpaint_ssl.files import read_csv
+from inpaint_ssl.report.info import planned_fractions
 from inpaint_ssl.report.kinds.extent_figures import curves_figure, figure_5
-from inpaint_ssl.report.kinds.extent_worth import missing, number, worth_statements, worth_table
-from inpaint_ssl.report.parts import Column, Entry, StudyPart, TableView
+from inpaint_ssl.report.kinds.extent_worth import number, worth_statements, worth_table
+from inpaint_ssl.report.load import read_rows
+from inpaint_ssl.report.parts import MISSING, Column, Entry, StudyPart, TableView
 from inpaint_ssl.report.text import METHOD_NAMES, enumeration, interval, p_text, percent, ratio, signed
 from inpaint_ssl.statistics.bootstrap import Bootstrap
 from inpaint_ssl.statistics.extents import (
@@ -27,10 +28,9 @@ def part(workdir: Path, info: Mapping[str, Any]) -> StudyPart:
     workdir: the study's folder, whose per_scan.csv may be missing; info: study.json with defaults. All but the
     choice is of test scans. What is not there yet is left out. InputError for rows that are none.
     """
-    path = workdir / "per_scan.csv"
-    rows = read_csv(path) if path.is_file() else []
+    rows = read_rows(workdir / "per_scan.csv")
     arms, alpha, how = info.get("arms", []), float(info.get("alpha", 0.05)), Bootstrap(**info.get("bootstrap", {}))
-    planned, split = info.get("label_fractions", []), str(info.get("select_on", "validation"))
+    planned, split = planned_fractions(info), str(info.get("select_on", "validation"))
     test = extent_statistics(rows, arms, "test", alpha, how, planned)
     selection = test if split == "test" else extent_statistics(rows, arms, split, alpha, how, planned)
     if not any(x > 0 for x in (*test.extents, *selection.extents)):
@@ -62,6 +62,8 @@ def _headline(found: ExtentStatistics) -> str:
         return "No verdict: the training set and a larger extent have no test scans in common."
     more = f"Pretraining on {percent(found.largest)} of the training set instead of {percent(TRAINING_SET)}"
     better = [t for t in found.tests if t.p_holm < found.alpha and t.pair.mean_difference > 0]
+    if not better and found.too_few:
+        return f"No verdict: {found.too_few}."
     if not better:
         where = _at(list(found.tests)) if len(found.tests) == 1 else "any label fraction tested"
         return f"{more} did not improve segmentation significantly at {where}."
@@ -84,7 +86,7 @@ def _statements(test: ExtentStatistics, selection: ExtentStatistics, how: Bootst
         )
     if above := [x for x in test.extents if x > 0 and (f := _above_scratch(test, x))[1] and f[0] == f[1]]:
         sentences.append(
-            "The mean Dice is higher than from scratch at every label fraction with pretraining on "
+            "The mean Dice is higher than from scratch at every label fraction that has both, with pretraining on "
             f"{enumeration([percent(x) for x in above])}."
         )
     chosen = extent_reason(selection, how)
@@ -102,15 +104,15 @@ def _above_scratch(found: ExtentStatistics, extent: float) -> tuple[int, int]:
 
 
 def _cautions(test: ExtentStatistics, selection: ExtentStatistics, curves: UnlabelledCurves) -> list[str]:
-    warnings = [f"{w} (test scans)" for w in test.warnings]
+    warnings = [f"{w} (test scans)" for w in test.warnings] + [test.too_few] * bool(test.too_few)
     if selection is not test:
         warnings += [f"{w} ({selection.split} scans)" for w in selection.warnings]
     cautions = [text[:1].upper() + text[1:] + "." for text in warnings]
     if test.means and max(m.n_runs for m in test.means.values()) == 1:
         cautions.append("One run per extent: the tests cover differences between subjects, not between training runs.")
-    if test.tests and (left := test.n_planned - len(test.tests)):
+    if test.tests and len(test.tests) < test.n_planned:
         cautions.append(
-            f"{left} of the {test.n_planned} planned tests are still to come; each counts as p = 1 until then."
+            f"Of the {test.n_planned} planned tests {len(test.tests)} could be made; a missing one counts as p = 1."
         )
     if curves.curves:
         cautions.append(
@@ -133,10 +135,10 @@ def _dice_table(test: ExtentStatistics, selection: ExtentStatistics) -> TableVie
         row += [number(arm.scans), number(arm.slices)]
         for f in test.label_fractions:
             found = test.means.get((f, arm.extent))
-            row += [Entry(ratio(v), v) for v in (found.mean, found.sd)] if found else [missing(), missing()]
+            row += [Entry(ratio(v), v) for v in (found.mean, found.sd)] if found else [MISSING, MISSING]
         for statistics in (test, selection)[: 1 + (selection is not test)]:
             average = statistics.averages.get(arm.extent)
-            row.append(Entry(ratio(average.mean), average.mean) if average else missing())
+            row.append(Entry(ratio(average.mean), average.mean) if average else MISSING)
         rows.append(tuple(row))
     over = enumeration([percent(f) for f in selection.averaged_over])
     note = (
