@@ -6,7 +6,6 @@ from typing import Any
 
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json
-from inpaint_ssl.statistics import FROM_SCRATCH
 
 COMPARISON = "comparison"
 COMPARISONS = (COMPARISON, "clinical")  # kinds that compare pretrained with from scratch
@@ -42,17 +41,6 @@ def read_info(workdir: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error}; expected label_counts and cells of a study; evaluate again") from None
     found["from"] = [found["from"]] if isinstance(found["from"], str) else list(found["from"])
     return found
-
-
-def planned_fractions(info: Mapping[str, Any]) -> tuple[float, ...]:
-    """Label fractions, rising, at which a pretrained arm is or will be trained, as the cells of study.json say.
-
-    From scratch alone may be trained with all labels besides (the dotted line of figures 3 to 5): no test is planned
-    there. Without cells: all label fractions.
-    """
-    arms = {arm["arm"] for arm in info.get("arms", ())} - {FROM_SCRATCH}
-    cells = [cell for cell in info.get("cells", ()) if cell["phase"] == "finetune" and cell["arm"] in arms]
-    return tuple(sorted({float(c["label_fraction"]) for c in cells} or map(float, info.get("label_fractions", ()))))
 
 
 def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:

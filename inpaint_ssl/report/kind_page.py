@@ -24,9 +24,9 @@ _TALLEST = 1.8  # height over width
 
 
 def write_kind_report(workdir: Path, info: Mapping[str, Any]) -> Path:
-    """Write report.html, figures/ and tables/ of a study; `info` is read_info(workdir). Returns report.html's path.
+    """Write report.html, figures/ and tables/ of a study; returns report.html's path.
 
-    Raises InputError when the kind is unknown or a file is damaged.
+    info: read_info(workdir). Raises InputError when the kind is unknown or a file is damaged.
     """
     files, rows = read_files(workdir, info), read_rows(workdir / "per_scan.csv")
     context = shared_context(files, rows)
@@ -41,7 +41,8 @@ def write_kind_report(workdir: Path, info: Mapping[str, Any]) -> Path:
         ]
         figures = save_figures(drawings, workdir)
     write_views(workdir / "tables", part.tables)
-    write_dice(workdir / "tables", summarise(rows, float(info["alpha"])).entries, info["label_counts"])
+    if entries := summarise(rows, float(info["alpha"])).entries:
+        write_dice(workdir / "tables", entries, info["label_counts"])
     context |= {
         "part": part,
         "kind": kind_name(str(info["kind"])),

@@ -126,12 +126,12 @@ def _listed(config: ConfigDict, workdir: Path, cell: Cell) -> dict[str, Any]:
         "subset_draw": cell.subset_draw,
     }
     result = cell.result(workdir)
-    if result is None:
-        if (failure := cell.failure(workdir)) is not None:
-            return {**about, "status": "failed", "error": failure["error"]}
-        return {**about, "status": "missing"}
-    evaluated = cell.is_evaluated(workdir, evaluated_with(config, cell.phase)) or not is_reported(config, cell)
-    return {**about, "status": "complete" if evaluated else "trained", **result}
+    reported = is_reported(config, cell)
+    if result is not None and (not reported or cell.is_evaluated(workdir, evaluated_with(config, cell.phase))):
+        return {**about, "status": "complete", **result}
+    if (failure := cell.failure(workdir)) is not None:
+        return {**about, "status": "failed", "error": failure["error"], **(result or {})}
+    return {**about, "status": "missing" if result is None else "trained", **(result or {})}
 
 
 def _arms(config: ConfigDict, data: StudyData) -> list[dict[str, Any]]:

@@ -36,10 +36,10 @@ def run_study(
 
     `config` and `base` come from inpaint_ssl.config.resolve and configs/base.py. Finished cells are skipped; a finished
     study is only printed. A cell that fails is reported and does not stop the others. Raises InputError when data,
-    splits or `workdir` do not fit, before anything is written, and when a checkpoint can be neither read nor written;
-    signals.Stopped, after saving, when `stops` name a signal. Of several `machines` (processes), which share `workdir`,
-    the first alone writes; all must call this with the same settings. argv: the command line, with which other
-    processes or jobs are started where config.launcher and config.workers ask for them; without it none are.
+    splits or `workdir` do not fit, before anything is written; what goes wrong in one run is that cell's failure.
+    Raises signals.Stopped, after saving, when `stops` name a signal. Of several `machines` (processes), which share
+    `workdir`, the first alone writes; all must call this with the same settings. argv: the command line, with which
+    other processes or jobs are started where config.launcher and config.workers ask for them; without it none are.
     """
     machines, stops = machines or Machines(1, 0, {}), stops or Stops()
     for note in check_same_study(workdir, config):

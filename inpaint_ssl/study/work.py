@@ -139,15 +139,26 @@ class Work:
                 self._tell(f"failed: {error}")
             done = holds("trained now", lambda cell: cell.is_trained(self.workdir, length))
             self._note_failures([cell for cell in able if cell not in done], errors)
+        complete = len(done) == len(group.cells)
         if stage in ("all", "evaluate") and self.machines.is_writer():
-            self._evaluate(done)
-        return len(done) == len(group.cells)
+            complete &= all([self._evaluated(cell) for cell in done])
+        return complete
 
-    def _evaluate(self, cells: Sequence[Cell]) -> None:
-        for cell in cells:
-            settings = evaluated_with(self.config, cell.phase)
-            if is_reported(self.config, cell) and not cell.is_evaluated(self.workdir, settings):
-                self.trainer.evaluator.evaluate(cell, self.stops.here)
+    def _evaluated(self, cell: Cell) -> bool:
+        """Evaluate a trained cell unless it is; False when that fails, as with best weights that are damaged."""
+        settings = evaluated_with(self.config, cell.phase)
+        if not is_reported(self.config, cell) or cell.is_evaluated(self.workdir, settings):
+            return True
+        try:
+            self.trainer.evaluator.evaluate(cell, self.stops.here)
+        except InputError as error:
+            if self.machines.count > 1:  # the others would wait for this one
+                raise
+            self._tell(f"failed: {cell.name}: {error}")
+            self._note_failures([cell], [str(error)])
+            return False
+        (self.workdir / cell.directory / FAILED).unlink(missing_ok=True)
+        return True
 
     def _tell(self, line: str) -> None:
         log.error("%s", line)

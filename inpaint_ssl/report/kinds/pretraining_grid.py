@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from inpaint_ssl.report.drawing import Drawing
-from inpaint_ssl.report.info import planned_fractions
+from inpaint_ssl.report.kinds.planned import planned_fractions
 from inpaint_ssl.report.kinds.restoration_table import restoration_statements, restoration_table
 from inpaint_ssl.report.kinds.strategy_curves import Curves, curves_of_average, curves_of_task
 from inpaint_ssl.report.kinds.strategy_tables import dice_table, gain_table

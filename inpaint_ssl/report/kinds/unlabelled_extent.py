@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inpaint_ssl.report.info import planned_fractions
 from inpaint_ssl.report.kinds.extent_figures import curves_figure, figure_5
 from inpaint_ssl.report.kinds.extent_worth import number, worth_statements, worth_table
+from inpaint_ssl.report.kinds.planned import planned_fractions
 from inpaint_ssl.report.load import read_rows
 from inpaint_ssl.report.parts import MISSING, Column, Entry, StudyPart, TableView
 from inpaint_ssl.report.text import METHOD_NAMES, enumeration, interval, p_text, percent, ratio, signed
