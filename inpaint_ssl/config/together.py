@@ -96,6 +96,11 @@ def _check_kind(v: dict[str, Any]) -> None:
             'config.split.pretraining_extents: got () in a study of kind "unlabelled_extent", expected what it '
             "compares; use (1.0, 1.5, 2.0), as configs/unlabelled_extent.py does"
         )
+    if kind == "transfer_grid" and len(v["split.label_fractions"]) != 1:
+        raise InputError(
+            f"config.split.label_fractions: got {v['split.label_fractions']} in a study of kind \"transfer_grid\", "
+            "expected one: the ways of transfer are compared at one label fraction, such as (0.05,)"
+        )
     if v["transfer.pretrained_study"] and kind in ("pretraining_grid", "optimal_strategy", "unlabelled_extent"):
         raise InputError(
             f"config.transfer.pretrained_study: got {v['transfer.pretrained_study']!r} in a study of kind {kind!r}, "

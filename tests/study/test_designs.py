@@ -125,6 +125,11 @@ def test_seeds_of_one_run_are_one_group_with_what_they_begin_with() -> None:
     assert len({group.directory for group in groups}) == 9
 
 
+def test_the_transfer_grid_is_of_one_label_fraction() -> None:
+    with pytest.raises(InputError, match=r"split.label_fractions: got \(0.05, 0.25\) .*expected one"):
+        config_of("transfer_grid", "split.label_fractions=(0.05, 0.25)")
+
+
 def test_a_ranking_of_other_studies_has_no_runs_of_its_own() -> None:
     config = config_of("optimal_strategy", "study.from=runs/a,runs/b")
     assert config.study["from"] == ("runs/a", "runs/b") and analyses_alone(config) and cells_of(config) == []
