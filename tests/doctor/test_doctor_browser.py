@@ -8,10 +8,10 @@ from browser import browser, console_lines, in_a_frame, run_browser
 from matplotlib.image import imread
 from rich.console import Console
 
-from inpaint_ssl.doctor import forecast as forecast_module
 from inpaint_ssl.doctor.examine import examine
 from inpaint_ssl.doctor.page import write_page
 from inpaint_ssl.doctor.plan import make_plan
+from inpaint_ssl.forecast import estimate
 
 MEASURE = """<script>
 const box = e => { const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; };
@@ -33,7 +33,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quiet = Console(quiet=True)
     diagnosis = examine(config, quiet)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forecast_module, "measure_step", lambda *_: (10**7, 60.0, 6.0))
+        patch.setattr(estimate, "measure_step", lambda *_: (10**7, 60.0, 6.0))
         plan = make_plan(config, diagnosis, quiet)
     write_page(folder / "page.html", config, diagnosis, plan, quiet)
     return folder / "page.html"

@@ -9,7 +9,7 @@ import broken_set
 import pytest
 
 from experiments.doctor import main
-from inpaint_ssl.doctor import forecast as forecast_module
+from inpaint_ssl.forecast import estimate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ def flags(root: Path, *more: str) -> list[str]:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling two steps takes longer than all the rest: see test_the_command_on_clean_data."""
-    monkeypatch.setattr(forecast_module, "measure_step", lambda *_: (10**7, 1.0, 0.1))
+    monkeypatch.setattr(estimate, "measure_step", lambda *_: (10**7, 1.0, 0.1))
 
 
 def test_clean(tmp_path: Path, capsys, measured: None) -> None:

@@ -192,7 +192,8 @@ def test_studies_without_clinical_metrics_look_as_before(tmp_path: Path) -> None
     root = ExampleStudy(tmp_path, fractions=[1.0], subjects=2, size=(24, 24), bare=True).write()
     page = Page(write_report(root).read_text(encoding="utf-8"))
     assert "Clinical" not in page.text and "Flags" not in page.text and "flagged" not in page.text
-    assert {path.name for path in (root / "tables").iterdir()} == {"dice.csv", "inpainting.csv"}
+    names = {path.stem for path in (root / "tables").iterdir()}
+    assert names == {"dice", "inpainting", "runs", "settings"}
 
 
 def test_clinical_rows_without_a_record_in_study_json(tmp_path: Path) -> None:
