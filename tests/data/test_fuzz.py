@@ -127,7 +127,7 @@ def test_every_kind_of_failure_is_noticed_and_attributed(tmp_path: Path) -> None
         (tmp_path / name / "set").mkdir(parents=True)
         (tmp_path / name / "set" / "file.bin").write_bytes(bytes(100))
     (tmp_path / FOREIGN).mkdir()
-    outcomes = list(fuzz(((name, -1) for name in PLANTED), tmp_path, 3, planted_case, hangs_after=5.0))
+    outcomes = list(fuzz(((name, -1) for name in PLANTED), tmp_path, 3, planted_case, hangs_after=10.0))
     assert {one.kind: one.result for one in outcomes} == {name: result for name, (_, result) in PLANTED.items()}
     found = summary(outcomes)
     assert found["results"] == dict(sorted(Counter(result for _, result in PLANTED.values()).items()))

@@ -96,7 +96,8 @@ def test_what_a_job_asks_for(tmp_path: Path, cluster: Path, monkeypatch: pytest.
     assert (cluster / "jobs" / "101" / "output").read_text().splitlines() == ["from the setup 1", "two"]
 
 
-def test_what_goes_wrong_in_a_job_is_shown(tmp_path: Path, cluster: Path) -> None:
+def test_what_goes_wrong_in_a_job_is_shown(tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "_PATIENCE_S", 100.0)  # a busy machine
     work = tmp_path / "study"
     code, shown = run(work, "--seconds=0", "--code=2", groups=1)
     assert code == 2
