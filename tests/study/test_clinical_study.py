@@ -25,7 +25,7 @@ def command(config: str, workdir: Path, *more: str) -> int:
     """A study with that config, as small as the tiny one."""
     kept = {name: value for name, value in (setting.split("=", 1) for setting in tiny.SETTINGS)}
     kept |= {"split.label_fractions": "(0.2, 1.0)", "split.label_counts": "()"}
-    kept |= {"seeds": "(0,)", "study": "clinical"}
+    kept |= {"seeds": "(0,)", "study.name": "clinical"}
     for phase in ("pretrain", "finetune"):
         kept |= {f"{phase}.batch_size": "8", f"{phase}.learning_rate": "0.01", f"{phase}.max_epochs": "0"}
         kept |= {f"{phase}.schedule": "cosine", f"{phase}.early_stopping_patience": "0"}
