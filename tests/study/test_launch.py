@@ -46,7 +46,7 @@ def printed(to: Console) -> str:
 
 
 def wait_until(happened) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200  # starting a worker takes seconds, on a busy machine a minute
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.01)
