@@ -231,7 +231,7 @@ def test_a_worker_stops_when_its_launcher_dies(tmp_path: Path) -> None:
         wait_until(lambda: events(tmp_path))
         process.send_signal(signal.SIGUSR2)  # which a job of SLURM gets, and its worker is not to end by
         assert process.poll() is None
-        assert "stopped by SIGINT" in process.communicate(timeout=60)[0]  # closes its standard input
+        assert "stopped by SIGINT" in process.communicate(timeout=200)[0]  # closes its standard input
     finally:
         process.kill()
         process.communicate()
@@ -259,7 +259,7 @@ def test_two_launchers_run_no_group_twice_whatever_is_killed(tmp_path: Path) -> 
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: len(events(tmp_path)) > 10)
         second.kill()
-        output = first.communicate(timeout=60)[0]
+        output = first.communicate(timeout=200)[0]
     finally:
         for process in (first, second):
             process.kill()

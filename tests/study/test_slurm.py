@@ -185,6 +185,6 @@ print(codes, again.command == job.command)
 
 def test_a_job_whose_time_is_up_saves_and_is_queued_again(tmp_path: Path, cluster: Path) -> None:
     command = [sys.executable, "-c", CHECKPOINT, "cell_worker", f"--workdir={tmp_path}", "--groups=1", "--seconds=600"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.stdout.splitlines()[-1] == "[75] True", done.stderr
     assert noted(tmp_path) == {"begin": 1, "stop": 1}
