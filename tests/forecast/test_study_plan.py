@@ -24,6 +24,8 @@ from inpaint_ssl.study.cells import Cell, Group, grouped
 from inpaint_ssl.study.designs import cells_of
 from inpaint_ssl.study.prepare import prepare
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
+
 FACTOR = 1.5  # within which the bytes that were predicted are what a study left
 FLAGS = (
     "scale=tiny",
