@@ -98,7 +98,7 @@ def _check_kind(v: dict[str, Any]) -> None:
         )
     if kind == "transfer_grid" and len(v["split.label_fractions"]) != 1:
         raise InputError(
-            f"config.split.label_fractions: got {v['split.label_fractions']} in a study of kind \"transfer_grid\", "
+            f'config.split.label_fractions: got {v["split.label_fractions"]} in a study of kind "transfer_grid", '
             "expected one: the ways of transfer are compared at one label fraction, such as (0.05,)"
         )
     if v["transfer.pretrained_study"] and kind in ("pretraining_grid", "optimal_strategy", "unlabelled_extent"):
