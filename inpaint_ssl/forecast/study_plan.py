@@ -15,7 +15,7 @@ from rich.console import Console
 from inpaint_ssl.config import check_same_study
 from inpaint_ssl.study.cells import Group, grouped
 from inpaint_ssl.study.designs import analyses_alone, cells_of
-from inpaint_ssl.study.launch.devices import visible_gpus
+from inpaint_ssl.study.launch import side_by_side
 
 if TYPE_CHECKING:
     from inpaint_ssl.forecast.disk import Room
@@ -102,7 +102,7 @@ def make_plan(config: ConfigDict, workdir: Path, groups: Sequence[Group], consol
     from inpaint_ssl.study.phases import Phases
     from inpaint_ssl.study.prepare import prepare
 
-    workers = workers_of(config, len(groups))
+    workers = max(1, side_by_side(config, len(groups)))
     if workers > 1 and config.launcher == "local":  # a worker has one device
         config = config.copy_and_resolve_references()
         with config.unlocked():
@@ -125,7 +125,7 @@ def make_plan(config: ConfigDict, workdir: Path, groups: Sequence[Group], consol
         seconds.append(spent)
     compiling = {kind: took.compiling for kind, took in training.items()}
     programs = {run.program for run in runs if run.trains}
-    workers = workers_of(config, sum(run.trains or bool(run.unmeasured) for run in runs))
+    workers = max(1, side_by_side(config, sum(run.trains or bool(run.unmeasured) for run in runs)))
     return StudyPlan(
         runs,
         tuple(seconds),
@@ -137,12 +137,6 @@ def make_plan(config: ConfigDict, workdir: Path, groups: Sequence[Group], consol
         room_for(phases, data, workdir, runs, evaluating.row_bytes),
         words.device_text(),
     )
-
-
-def workers_of(config: ConfigDict, groups: int) -> int:
-    """How many groups are done side by side, when so many are left."""
-    most = config.slurm.jobs if config.launcher == "slurm" else config.workers or max(1, len(visible_gpus()))
-    return max(1, min(most, groups))
 
 
 def _measured(phases: "Phases", data: "StudyData", runs: "Sequence[PlannedRun]") -> "dict[Kind, Training]":

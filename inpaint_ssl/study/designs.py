@@ -42,6 +42,21 @@ def arms_of(config: ConfigDict) -> list[Arm]:
     return [_SCRATCH, {"arm": PRETRAINED, "label": "pretrained"}]
 
 
+def about_study(config: ConfigDict) -> dict[str, Any]:
+    """What study.json says of every study, whether it trains or ranks what others trained."""
+    return {
+        "format_version": 1,
+        "study": config.study.name,
+        "kind": config.study.kind,
+        "select_on": config.study.select_on,
+        "from": list(config.study["from"]),
+        "scale": config.scale,
+        "subset_draw": config.split.subset_draw,
+        "alpha": config.statistics.alpha,
+        "bootstrap": {"resamples": config.statistics.bootstrap_resamples, "seed": config.statistics.bootstrap_seed},
+    }
+
+
 def is_reported(config: ConfigDict, cell: Cell) -> bool:
     """False for the first of two training runs of an arm where the second is what is compared."""
     return cell.phase == "pretrain" or any(arm["arm"] == cell.arm for arm in arms_of(config))

@@ -12,7 +12,7 @@ from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic
 from inpaint_ssl.study.cells import Cell
 from inpaint_ssl.study.demographics import demographics
-from inpaint_ssl.study.designs import GRIDS, arms_of, first_run, is_reported
+from inpaint_ssl.study.designs import GRIDS, about_study, arms_of, first_run, is_reported
 from inpaint_ssl.study.phases import compute_dtype
 from inpaint_ssl.study.prepare import StudyData
 from inpaint_ssl.study.selecting import SELECTED
@@ -174,12 +174,7 @@ def write_study(
     splits = data.splits
     fractions = sorted({cell.label_fraction for cell in cells if cell.phase == "finetune"})
     study = {
-        "format_version": 1,
-        "study": config.study.name,
-        "kind": config.study.kind,
-        "select_on": config.study.select_on,
-        "from": list(config.study["from"]),
-        "scale": config.scale,
+        **about_study(config),
         "arms": _with_steps(_arms(config, data), listed),
         "dataset": data.dataset_name,
         "modality": config.data.modality,
@@ -187,9 +182,6 @@ def write_study(
         "label_fractions": fractions,
         "label_counts": {repr(f): len(splits.label_subsets.get(f, splits.train)) for f in fractions},
         "seeds": list(config.seeds),
-        "subset_draw": config.split.subset_draw,
-        "alpha": config.statistics.alpha,
-        "bootstrap": {"resamples": config.statistics.bootstrap_resamples, "seed": config.statistics.bootstrap_seed},
         "clinical": data.measures.to_dict() | {"intramuscular_fat": config.clinical.intramuscular_fat},
         "splits": {
             "train": len(splits.train),

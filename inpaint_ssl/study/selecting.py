@@ -1,6 +1,5 @@
 """selection.json: what a study selected for the next one. From the files of finished runs alone; no jax."""
 
-import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from inpaint_ssl.statistics.selection import Selection
 from inpaint_ssl.statistics.strategies import Ranking, rank_strategies, select_strategy
 from inpaint_ssl.statistics.transfer_grid import select_transfer
 from inpaint_ssl.study.claims import Claims
-from inpaint_ssl.study.designs import GRIDS
+from inpaint_ssl.study.designs import GRIDS, about_study
 from inpaint_ssl.versions import versions
 
 SELECTED = "Settings are selected on the validation scans; the paper selects on its test set."
@@ -129,31 +128,9 @@ def _agreed(folders: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
 def _summary(config: ConfigDict, rankings: list[Ranking], devices: list[str]) -> dict[str, Any]:
     """study.json of a study without runs of its own."""
     return {
-        "format_version": 1,
-        "study": config.study.name,
-        "kind": config.study.kind,
-        "select_on": config.study.select_on,
-        "from": list(config.study["from"]),
-        "scale": config.scale,
+        **about_study(config),
         "dataset": " and ".join(ranking.name for ranking in rankings),
-        "modality": "",
-        "arms": [],
-        "classes": [],
-        "label_fractions": [],
-        "label_counts": {},
-        "seeds": [],
-        "subset_draw": config.split.subset_draw,
-        "alpha": config.statistics.alpha,
-        "bootstrap": {"resamples": config.statistics.bootstrap_resamples, "seed": config.statistics.bootstrap_seed},
-        "clinical": {},
-        "splits": {},
-        "departures": [],
-        "warnings": [],
         "versions": versions(),
         "device": "; ".join(dict.fromkeys(devices)),
-        "settings": {},
-        "cells": [],
-        "demographics": [],
         "seconds": 0.0,
-        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

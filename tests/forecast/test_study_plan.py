@@ -19,9 +19,10 @@ from inpaint_ssl.forecast import words
 from inpaint_ssl.forecast.disk import Room, bytes_in, existing
 from inpaint_ssl.forecast.lengths import validations_of
 from inpaint_ssl.forecast.runs import PlannedRun, Program, makespan, planned, roles_of
-from inpaint_ssl.forecast.study_plan import StudyPlan, show_plan, workers_of
+from inpaint_ssl.forecast.study_plan import StudyPlan, show_plan
 from inpaint_ssl.study.cells import Cell, Group, grouped
 from inpaint_ssl.study.designs import cells_of
+from inpaint_ssl.study.launch import side_by_side
 from inpaint_ssl.study.prepare import prepare
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quickly_compiled")]
@@ -270,11 +271,11 @@ def test_workers_side_by_side() -> None:
 
 def test_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     config = transfer_grid.get_config("tiny")
-    assert workers_of(config, 25) == 1
+    assert side_by_side(config, 25) == 1
     config.workers = 4
-    assert (workers_of(config, 25), workers_of(config, 3), workers_of(config, 0)) == (4, 3, 1)
+    assert [side_by_side(config, groups) for groups in (25, 3, 0)] == [4, 3, 0]
     config.launcher, config.slurm.jobs = "slurm", 7
-    assert workers_of(config, 25) == 7
+    assert side_by_side(config, 25) == 7
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path) -> None:

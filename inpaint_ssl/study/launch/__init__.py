@@ -4,6 +4,6 @@ A worker is the same command as the launcher's, with config.launcher=local and c
 Which worker does what is settled by study.claims alone, so that launchers need not know of each other.
 """
 
-from inpaint_ssl.study.launch.start import is_worker, run, wanted
+from inpaint_ssl.study.launch.start import is_worker, run, side_by_side, wanted
 
-__all__ = ["is_worker", "run", "wanted"]
+__all__ = ["is_worker", "run", "side_by_side", "wanted"]

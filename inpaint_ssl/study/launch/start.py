@@ -23,7 +23,7 @@ def wanted(config: ConfigDict, open_groups: int) -> bool:
     """
     if config.launcher == "slurm":
         return open_groups > 0
-    return _local_workers(config, open_groups) > 1
+    return side_by_side(config, open_groups) > 1
 
 
 def is_worker() -> bool:
@@ -51,8 +51,10 @@ def run(
     command = [program, *worker_flags(argv, workdir)]
     if config.launcher == "slurm":
         return run_slurm(config, command, workdir, console, stops, open_groups, left)
-    return run_local(command, workdir, console, stops, _local_workers(config, open_groups), left)
+    return run_local(command, workdir, console, stops, side_by_side(config, open_groups), left)
 
 
-def _local_workers(config: ConfigDict, open_groups: int) -> int:
-    return min(config.workers or max(1, len(visible_gpus())), open_groups)
+def side_by_side(config: ConfigDict, open_groups: int) -> int:
+    """How many groups of cells are done at the same time, when so many are left."""
+    most = config.slurm.jobs if config.launcher == "slurm" else config.workers or max(1, len(visible_gpus()))
+    return min(most, open_groups)
