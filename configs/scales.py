@@ -49,7 +49,8 @@ def _reduce(c: ConfigDict) -> None:
     counts = dict(zip(c.split.label_fractions, c.split.label_counts, strict=False))
     c.split.label_fractions = (0.05, 0.25)
     c.split.label_counts = tuple(counts[fraction] for fraction in c.split.label_fractions) if counts else ()
-    for phase, steps in ((c.pretrain, 1000), (c.finetune, 600)):
+    grid = c.study.kind in ("pretraining_grid", "optimal_strategy")  # of many pretrainings
+    for phase, steps in ((c.pretrain, 600 if grid else 1000), (c.finetune, 500 if grid else 600)):
         if not phase.max_steps or phase.max_steps > steps:
             base.count_in_steps(phase, max_steps=steps, validate_every=steps // 4)
 

@@ -148,6 +148,8 @@ def test_scales() -> None:
     own = parse(["main", "--config=configs/transfer_grid.py:hippocampus", "--config.scale=reduced"])[0]
     assert (own.scale, own.study.name, own.data.format) == ("reduced", "hippocampus_transfer_grid", "msd")
     assert own.grid.learning_rates == (1e-2, 1e-3) and own.finetune.max_steps == 600
+    grid = parse(["main", "--config=configs/pretraining_grid.py:hippocampus", "--config.scale=reduced"])[0]
+    assert (grid.pretrain.max_steps, grid.finetune.max_steps, grid.finetune.validate_every_steps) == (600, 500, 125)
     changed = ["main", "--config=configs/transfer_grid.py", "--config.scale=tiny", "--config.finetune.max_steps=7"]
     assert parse(changed)[0].finetune.max_steps == 7  # what is given by name counts
 
