@@ -140,7 +140,9 @@ class Machines:
                 "all processes again with the same command: the run goes on from its last checkpoint\n"
             )
             with contextlib.suppress(OSError):
-                os.write(2, text.encode())
+                errors = os.dup(2)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # jax's own threads complain now; the last word is ours
+                os.write(errors, text.encode())
             os._exit(LOST)
 
     def _leave(self) -> None:
