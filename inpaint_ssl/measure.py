@@ -3,7 +3,7 @@
 No jax here, and nothing of networks: a prediction from elsewhere is measured alike.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from inpaint_ssl.metrics import (
     percent_error,
     slice_areas_mm2,
     surface_distances,
+    touches_border,
     voe,
     volume_mm3,
 )
@@ -65,10 +66,10 @@ class Measures:
             fat_rule=IntramuscularFatRule.from_config(clinical, classes.names, modality),
         )
 
-    def t2_of(self, image: np.ndarray, scan: ScanInfo) -> QdessT2Map | None:
+    def t2_of(self, image: np.ndarray, acquisition: Mapping[str, float | str]) -> QdessT2Map | None:
         """T2 of a scan from its two echoes (X, Y, Z, 2); None where its sequence is not known."""
         try:
-            sequence = QdessSequence.from_acquisition(scan.acquisition)
+            sequence = QdessSequence.from_acquisition(acquisition)
         except InputError:
             return None
         return None if self.t2 is None else QdessT2Map(image[..., 0], image[..., 1], sequence, self.t2)
@@ -105,7 +106,7 @@ def measure_scan(prediction: np.ndarray, volumes: ScanVolumes, scan: ScanInfo, m
     image, label = volumes
     if measures.fat_rule is not None:
         prediction = measures.fat_rule(prediction, image[..., 0])
-    t2 = measures.t2_of(image, scan)
+    t2 = measures.t2_of(image, scan.acquisition)
     membership, names = measures.classes.membership(), measures.classes.names
     pairs = {name: (prediction == k + 1, membership[label, k]) for k, name in enumerate(names)}
     rows: list[Row] = []
@@ -151,26 +152,77 @@ def _areas(prediction: Mask, truth: Mask, scan: ScanInfo) -> Iterator[Row]:
 def _quantities(
     name: str, pair: tuple[Mask, Mask], image: np.ndarray, scan: ScanInfo, measures: Measures, t2: QdessT2Map | None
 ) -> list[Row]:
-    """Rows of QUANTITIES: what the modality has; of a scan whose T2 is not known, as all others have it, NaN."""
+    """Rows of QUANTITIES of prediction and truth."""
     axis = SLICE_AXES[scan.placement.slice_axis]
-    found = {
-        "volume_mm3": [volume_mm3(mask, scan.spacing_mm) for mask in pair],
-        AREA: [area_mm2(mask, scan.spacing_mm, axis) for mask in pair],
-    }
-    if measures.modality == "ct":
-        found["mean_hu"] = [mean_hu(mask, image[..., 0]) for mask in pair]
-    invalid = unknown = False
-    if t2 is not None:
-        means = [t2.mean_ms(mask, t2.settings.t1_of(name)) for mask in pair]
-        found[T2] = [one.mean_ms for one in means]
-        invalid = any(_too_few(one, measures.t2_invalid_share) for one in means)
-    elif measures.t2 is not None:
-        found[T2], unknown = [float("nan")] * 2, True
+    found, invalid = _values(name, pair, image, scan.spacing_mm, axis, measures, t2)
     rows = []
     for metric, (predicted, true) in found.items():
         of_t2 = metric == T2
-        flag = flags(*pair, true_value=true, t2_invalid=of_t2 and invalid, t2_unknown=of_t2 and unknown)
+        unknown = of_t2 and t2 is None
+        flag = flags(*pair, true_value=true, t2_invalid=of_t2 and invalid, t2_unknown=unknown)
         rows.append(_row(metric, "%", predicted, true, percent_error(predicted, true), flag))
+    return rows
+
+
+def _values(
+    name: str,
+    masks: Sequence[Mask],
+    image: np.ndarray,
+    spacing_mm: Sequence[float],
+    axis: int,
+    measures: Measures,
+    t2: QdessT2Map | None,
+) -> tuple[dict[str, list[float]], bool]:
+    """The QUANTITIES of the modality, of each mask of one class, and whether a mask has too few voxels of valid T2.
+
+    T2 is NaN for a scan whose T2 is not known, as all others have it.
+    """
+    found = {
+        "volume_mm3": [volume_mm3(mask, spacing_mm) for mask in masks],
+        AREA: [area_mm2(mask, spacing_mm, axis) for mask in masks],
+    }
+    if measures.modality == "ct":
+        found["mean_hu"] = [mean_hu(mask, image[..., 0]) for mask in masks]
+    invalid = False
+    if t2 is not None:
+        means = [t2.mean_ms(mask, t2.settings.t1_of(name)) for mask in masks]
+        found[T2] = [one.mean_ms for one in means]
+        invalid = any(_too_few(one, measures.t2_invalid_share) for one in means)
+    elif measures.t2 is not None:
+        found[T2] = [float("nan")] * len(masks)
+    return found, invalid
+
+
+def measure_mask(
+    label_map: np.ndarray,
+    image: np.ndarray,
+    spacing_mm: Sequence[float],
+    slice_axis: str,
+    acquisition: Mapping[str, float | str],
+    measures: Measures,
+) -> list[Row]:
+    """What is measured where there is no truth: "class", "metric", "unit", "value" (float64) and "flag", a row each.
+
+    label_map: uint8 (X, Y, Z) of class index + 1; image: (X, Y, Z, C), HU for CT. The same functions as in
+    `measure_scan`; of its flags "empty_prediction", "touches_border", "t2_invalid" and "t2_unknown" can hold.
+    """
+    t2 = measures.t2_of(image, acquisition)
+    rows = []
+    for k, name in enumerate(measures.classes.names):
+        mask = label_map == k + 1
+        found, invalid = _values(name, [mask], image, spacing_mm, SLICE_AXES[slice_axis], measures, t2)
+        for metric, (value,) in found.items():
+            of_t2 = metric == T2
+            holding = {
+                "empty_prediction": not mask.any(),
+                "touches_border": touches_border(mask),
+                "t2_invalid": of_t2 and invalid,
+                "t2_unknown": of_t2 and t2 is None,
+            }
+            flag = ";".join(sorted(one for one, holds in holding.items() if holds))
+            rows.append(
+                {"class": name, "metric": metric, "unit": QUANTITIES[metric].unit, "value": value, "flag": flag}
+            )
     return rows
 
 

@@ -38,6 +38,25 @@ def _normalise_one(how: Preprocessing, image: jax.Array, box: jax.Array, statist
     return z_score(root_sum_of_squares(image) if how.channels == "root_sum_of_squares" else image, inside, statistics)
 
 
+def part_normaliser(preprocessing: Preprocessing) -> Callable[..., jax.Array]:
+    """As `normaliser`, of images that are parts of larger slices: (images, boxes, statistics, references, their boxes).
+
+    references (N, H, W, channels) is what training would have seen of each slice, its centre: CT is scored as there.
+    """
+    if preprocessing.modality != "ct":
+        whole = normaliser(preprocessing)
+        return lambda images, boxes, statistics, references, reference_boxes: whole(images, boxes, statistics)
+
+    def one(image: jax.Array, box: jax.Array, reference: jax.Array, reference_box: jax.Array) -> jax.Array:
+        size = image.shape[:2]
+        measured = reference[..., 0], inside_box(reference_box, *size)
+        return window_z_score(image[..., 0], inside_box(box, *size), preprocessing.hu_windows, measured)
+
+    return lambda images, boxes, statistics, references, reference_boxes: jax.vmap(one)(
+        *map(jnp.asarray, (images, boxes, references, reference_boxes))
+    )
+
+
 @functools.lru_cache(maxsize=64)
 def jitted_normaliser(preprocessing: Preprocessing | None) -> Normaliser:
     """`normaliser`, compiled, for use outside of a step."""
@@ -70,31 +89,46 @@ def z_score(
 
 
 def window_z_score(
-    hu: AnyArray, inside: Bool[AnyArray, "h w"], windows: tuple[tuple[float, float], ...]
+    hu: AnyArray,
+    inside: Bool[AnyArray, "h w"],
+    windows: tuple[tuple[float, float], ...],
+    reference: tuple[AnyArray, AnyArray] | None = None,
 ) -> Float[Array, "h w c"]:
     """HU (H, W) as windowed channels, each z-scored over what is inside; the margin is air (-1024 HU).
 
     windows: (width, level) in HU; values are clipped to [level - width/2, level + width/2]. A channel that is constant
-    inside becomes zeros, its margin too.
+    inside becomes zeros, its margin too. reference: HU (H2, W2) and what is inside of them, over which the score is
+    taken instead, for parts of a slice that is larger than an image.
     """
-    inside = jnp.asarray(inside)
     values = jnp.where(inside, jnp.asarray(hu).astype(jnp.float32), AIR_HU)
-    count = jnp.maximum(inside.sum(), 1)
+    if reference is None:
+        measured, measured_inside = values, jnp.asarray(inside)
+    else:
+        measured_inside = jnp.asarray(reference[1])
+        measured = jnp.where(measured_inside, jnp.asarray(reference[0]).astype(jnp.float32), AIR_HU)
+    count = jnp.maximum(measured_inside.sum(), 1)
 
     def mean(of: jax.Array) -> jax.Array:
-        return jnp.where(inside, of, 0).sum(axis=1).sum() / count  # by rows: one long float32 sum would lose digits
+        # by rows: one long float32 sum would lose digits
+        return jnp.where(measured_inside, of, 0).sum(axis=1).sum() / count
 
     channels = []
     for width, level in windows:
-        clipped = jnp.clip(values - level, -width / 2, width / 2)
-        low, high = jnp.where(inside, clipped, jnp.inf).min(), jnp.where(inside, clipped, -jnp.inf).max()
+        clipped, scored = (jnp.clip(part - level, -width / 2, width / 2) for part in (measured, values))
+        low = jnp.where(measured_inside, clipped, jnp.inf).min()
+        high = jnp.where(measured_inside, clipped, -jnp.inf).max()
         varies = low < high
         # Taken from the minimum, and the mean in two steps: an image that is nearly all air has a standard deviation
         # far below the rounding of its mean.
-        centred = clipped - jnp.where(varies, low, 0)
-        centred = centred - mean(centred)
-        centred = centred - mean(centred)
+        base = jnp.where(varies, low, 0)
+        centred = clipped - base
+        first = mean(centred)
+        centred = centred - first
+        second = mean(centred)
+        centred = centred - second
         variance = mean(jnp.square(centred))
+        if reference is not None:
+            centred = scored - base - first - second
         # Divided by 1 where it is constant, so that neither the value nor its derivative is infinite.
         channels.append(jnp.where(varies, centred / jnp.sqrt(jnp.where(varies, variance, 1)), 0))
     return jnp.stack(channels, axis=-1)

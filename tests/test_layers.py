@@ -12,17 +12,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "inpaint_ssl"
 LAYERS = (
     (
-        *("errors", "config", "rng", "types", "files", "progress", "qdess", "versions"),
+        *("errors", "config", "rng", "types", "files", "progress", "qdess", "versions", "colours"),
         *("parallel", "machines", "runtime", "memory", "events", "signals"),
     ),
     ("data", "corruption", "models", "losses", "metrics", "postprocess", "statistics"),
     ("normalise", "measure", "optim", "steps", "transfer", "checkpoint"),
     ("batches",),
     ("engine", "evaluate"),
-    ("training",),
-    ("report",),
+    ("training", "trained"),
+    ("report", "bundle"),
     ("study",),
-    ("forecast",),
+    ("forecast", "predict"),
     ("doctor",),
 )
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}

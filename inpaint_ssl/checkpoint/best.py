@@ -5,7 +5,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from inpaint_ssl.checkpoint import crc32, load_weights
+from inpaint_ssl.checkpoint.storage import crc32
+from inpaint_ssl.checkpoint.weights import load_weights
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json
 from inpaint_ssl.types import Params

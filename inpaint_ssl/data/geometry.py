@@ -71,7 +71,7 @@ class Placement:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """(top, left, bottom, right) of what the image shows of a slice; the rest is margin."""
-        (rows, columns), _ = _windows(self)
+        (rows, columns), _ = windows(self)
         return rows.start, columns.start, rows.stop, columns.stop
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,8 +164,8 @@ def display(volume: np.ndarray, slice_axis: str) -> np.ndarray:
     return np.moveaxis(volume, (axis, row_axis, column_axis), (0, 1, 2))[:, ::-1, ::-1]
 
 
-def _windows(placement: Placement) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The overlap of image and slice: (rows, columns) inside the image and inside the slice."""
+def windows(placement: Placement) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The overlap of image and slice: (rows, columns) inside the image, and (rows, columns) inside the slice."""
     size = placement.slice_size
     inside_image, inside_slice = [], []
     for image, n, offset in zip(placement.image_size, size, placement.offset, strict=True):
@@ -177,7 +177,7 @@ def _windows(placement: Placement) -> tuple[tuple[slice, ...], tuple[slice, ...]
 
 def fill(images: np.ndarray, slices: np.ndarray, placement: Placement) -> None:
     """Write displayed slices (S, rows, columns, ...) into images (S, H, W, ...) in place; the margin stays as it is."""
-    inside_image, inside_slice = _windows(placement)
+    inside_image, inside_slice = windows(placement)
     images[(slice(None), *inside_image)] = slices[(slice(None), *inside_slice)]
 
 
@@ -191,7 +191,7 @@ def to_volume(slices: np.ndarray, placement: Placement, outside: float = 0) -> n
     if slices.shape[:3] != (count, *placement.image_size):
         expected = (count, *placement.image_size)
         raise ValueError(f"got images of shape {slices.shape}, expected (slices, height, width) = {expected}")
-    inside_image, inside_slice = _windows(placement)
+    inside_image, inside_slice = windows(placement)
     shown = np.full((count, *placement.slice_size, *slices.shape[3:]), outside, slices.dtype)
     shown[(slice(None), *inside_slice)] = slices[(slice(None), *inside_image)]
     if placement.resampled:

@@ -21,6 +21,20 @@ class ChannelStatistics:
     max: float
 
 
+@dataclass(frozen=True)
+class Intensities:
+    """Of one scan: `channels` in their order, and `combined`, of their root sum of squares."""
+
+    channels: tuple[ChannelStatistics, ...]
+    combined: ChannelStatistics
+
+
+def intensities_of(image: np.ndarray) -> Intensities:
+    """Of (X, Y, Z, C)."""
+    channels = channel_statistics(image)
+    return Intensities(channels, channels[0] if len(channels) == 1 else combined_statistics(image))
+
+
 def channel_statistics(image: np.ndarray) -> tuple[ChannelStatistics, ...]:
     """Of every channel of (X, Y, Z, C)."""
     return tuple(_statistics(image, operator.itemgetter((..., channel))) for channel in range(image.shape[-1]))

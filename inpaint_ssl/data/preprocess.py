@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from inpaint_ssl.data.geometry import SLICE_AXES, Placement, place, resampled_size
+from inpaint_ssl.data.intensity import Intensities
 from inpaint_ssl.data.record import ScanRecord
 from inpaint_ssl.errors import InputError
 
@@ -82,27 +83,26 @@ class Preprocessing:
                 f" {rows} x {columns} {self.slice_axis} slices; set data.image_size to at least {tuple(needed)}"
             )
 
-    def statistics(self, record: ScanRecord) -> np.ndarray:
+    def statistics(self, intensities: Intensities, scan_id: str) -> np.ndarray:
         """(4, C) float32 of an MRI scan: the mean as a whole number and the rest of it, 1 / standard deviation, and the
         normalised minimum, which fills the margin (paper, section 2.2: z-score per volume). (4, 0) of a CT scan.
 
-        The mean is split so that the difference of whole numbers is exact in float32. Raises InputError when the scan
-        cannot be normalised.
+        The mean is split so that the difference of whole numbers is exact in float32. Raises InputError, which names
+        the scan, when it cannot be normalised.
         """
+        channels = intensities.channels
         if self.modality == "ct":
-            if record.n_channels != 1:
+            if len(channels) != 1:
                 raise InputError(
-                    f"scan {record.scan_id} has {record.n_channels} channels, a CT scan has 1; set data.modality to "
-                    "'mri'"
+                    f"scan {scan_id} has {len(channels)} channels, a CT scan has 1; set data.modality to 'mri'"
                 )
             return np.zeros((4, 0), np.float32)
-        combined = self.channels == "root_sum_of_squares" and record.n_channels > 1
-        chosen = (record.root_sum_of_squares,) if combined else record.intensity
+        combined = self.channels == "root_sum_of_squares" and len(channels) > 1
         columns = []
-        for channel, one in enumerate(chosen):
+        for channel, one in enumerate((intensities.combined,) if combined else channels):
             if not one.std > 0:
                 raise InputError(
-                    f"scan {record.scan_id}: channel {channel} has the same value everywhere, so it cannot be z-scored;"
+                    f"scan {scan_id}: channel {channel} has the same value everywhere, so it cannot be z-scored;"
                     " remove the scan"
                 )
             whole = np.rint(one.mean)
@@ -111,7 +111,7 @@ class Preprocessing:
             found = np.array(columns, np.float64).T.astype(np.float32)
         if not np.isfinite(found).all():
             raise InputError(
-                f"scan {record.scan_id}: its values are too large or vary too little to be z-scored; remove the scan"
+                f"scan {scan_id}: its values are too large or vary too little to be z-scored; remove the scan"
             )
         return found
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from inpaint_ssl.data.geometry import plane_axes
-from inpaint_ssl.data.intensity import ChannelStatistics, channel_statistics, combined_statistics
+from inpaint_ssl.data.intensity import ChannelStatistics, Intensities, intensities_of
 from inpaint_ssl.data.scan import Scan
 
 Shape = tuple[int, int, int]
@@ -57,6 +57,11 @@ class ScanRecord:
         """Channels of the scan."""
         return len(self.intensity)
 
+    @property
+    def intensities(self) -> Intensities:
+        """What normalisation needs."""
+        return Intensities(self.intensity, self.root_sum_of_squares)
+
     def labelled_box(self, slice_axis: str) -> tuple[tuple[int, int], tuple[int, int]] | None:
         """First and last labelled row and column of the displayed slices, or None when nothing is labelled."""
         if not self.label_box:
@@ -103,7 +108,7 @@ def _sha256(array: np.ndarray) -> str:
 
 def describe(scan: Scan, sources: Sequence[SourceFile] = ()) -> ScanRecord:
     """The record of a scan that was read."""
-    entry, label = scan.entry, scan.label
+    entry, label, intensities = scan.entry, scan.label, intensities_of(scan.image)
     counts: dict[int, int] = {}
     box: tuple[tuple[int, int], ...] = ()
     if label is not None:
@@ -124,8 +129,8 @@ def describe(scan: Scan, sources: Sequence[SourceFile] = ()) -> ScanRecord:
         original_affine=_rows(scan.original_affine),
         original_orientation=scan.original_orientation,
         original_shape=scan.original_shape,
-        intensity=channel_statistics(scan.image),
-        root_sum_of_squares=combined_statistics(scan.image),
+        intensity=intensities.channels,
+        root_sum_of_squares=intensities.combined,
         label_voxels=counts,
         label_box=box,
         image_sha256=_sha256(scan.image),

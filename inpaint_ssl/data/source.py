@@ -15,6 +15,7 @@ from inpaint_ssl.data.geometry import (
     resample_slices,
     to_volume,
 )
+from inpaint_ssl.data.intensity import ChannelStatistics
 from inpaint_ssl.data.preprocess import Preprocessing
 from inpaint_ssl.data.record import ScanRecord, describe
 from inpaint_ssl.data.scan import Scan
@@ -40,7 +41,8 @@ class SliceRecord(NamedTuple):
 class ScanInfo:
     """What evaluation needs of a scan; its slices are first ... first + n_slices - 1.
 
-    spacing_mm: X, Y, Z of RAS; acquisition as in Scan.
+    spacing_mm: X, Y, Z of RAS; acquisition as in Scan; intensity and image_sha256 as in ScanRecord, () and "" where
+    they are not known.
     """
 
     scan_id: str
@@ -51,6 +53,8 @@ class ScanInfo:
     spacing_mm: tuple[float, float, float]
     placement: Placement
     acquisition: Mapping[str, float | str] = field(default_factory=dict)
+    intensity: tuple[ChannelStatistics, ...] = ()
+    image_sha256: str = ""
 
 
 class ScanVolumes(NamedTuple):
@@ -228,6 +232,8 @@ def scan_info(record: ScanRecord, preprocessing: Preprocessing, first: int) -> S
         spacing_mm=record.spacing_mm,
         placement=placement,
         acquisition=record.acquisition,
+        intensity=record.intensity,
+        image_sha256=record.image_sha256,
     )
 
 
@@ -257,6 +263,6 @@ def source_of(scan: Scan, preprocessing: Preprocessing) -> ArraySliceSource:
         slice_of=np.arange(n, dtype=np.int32),
         scans=(info,),
         boxes=np.tile(np.array(info.placement.box, np.int32), (n, 1)),
-        statistics=np.tile(preprocessing.statistics(record), (n, 1, 1)),
+        statistics=np.tile(preprocessing.statistics(record.intensities, record.scan_id), (n, 1, 1)),
         preprocessing=preprocessing,
     )

@@ -121,7 +121,7 @@ def crop_findings(found: ScanSet, preprocessing: Preprocessing, multiple: int) -
     for scan in found.scans:
         try:
             preprocessing.placement(scan.record)
-            preprocessing.statistics(scan.record)
+            preprocessing.statistics(scan.record.intensities, scan.record.scan_id)
         except InputError as error:
             text = str(error).removeprefix(f"scan {scan.record.scan_id}").lstrip(": ")
             items.append((scan, text, "crop" if scan.kept < scan.labelled else "channels"))

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 import inpaint_ssl.report
+from inpaint_ssl.colours import colour_of
 from inpaint_ssl.doctor.checks_geometry import table
 from inpaint_ssl.doctor.checks_labels import class_counts
 from inpaint_ssl.doctor.examine import Diagnosis
@@ -30,7 +31,6 @@ from inpaint_ssl.doctor.workers import run_tasks
 from inpaint_ssl.files import write_text_atomic
 from inpaint_ssl.progress import StageProgress
 from inpaint_ssl.report.drawing import STYLE, picture
-from inpaint_ssl.report.pictures import CLASS_COLOURS
 
 _HERE = Path(__file__).parent
 _TILES = 6  # pictures of a finding
@@ -116,7 +116,7 @@ def _picture(tile: Tile, found: ScanSet) -> dict[str, Any]:
     """src, alt, caption and width of an <img>."""
     grey = np.repeat(tile.grey[..., None], 3, axis=2).astype(np.float64) / 255
     for value in np.unique(tile.label[tile.label > 0]).tolist():
-        colour = (1.0, 0.0, 1.0) if value == NO_NUMBER else to_rgb(CLASS_COLOURS[(value - 1) % len(CLASS_COLOURS)])
+        colour = (1.0, 0.0, 1.0) if value == NO_NUMBER else to_rgb(colour_of(value - 1))
         where = tile.label == value
         grey[where] = (1 - _OPACITY) * grey[where] + _OPACITY * np.array(colour)
     png = io.BytesIO()

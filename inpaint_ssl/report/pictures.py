@@ -11,16 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from inpaint_ssl.colours import colour_of
 from inpaint_ssl.report.drawing import MUTED, RULE, Drawing
 from inpaint_ssl.report.load import Study, StudyFiles
 from inpaint_ssl.report.slices import Gallery, Inpainting, Overlay
 from inpaint_ssl.report.text import ARM_NAMES, percent, ratio
 from inpaint_ssl.statistics import FROM_SCRATCH, PRETRAINED
 
-# none is the colour of an arm (drawing.ARM_COLOURS); the first four differ for every common kind of colour blindness
-CLASS_COLOURS = (
-    "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#c1272d", "#7b5cd6", "#a6761d", "#7df0c8", "#f7b6d2",
-)  # fmt: skip
 _WIDTH = 6.4  # inches of a row of four pictures
 SAMPLING_NAMES = {"poisson_disc": "Poisson-disc", "random": "random"}
 _FRAME = "#e69f00"  # stands out from grey pictures, light or dark
@@ -158,7 +155,7 @@ def _painted(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     edge = np.any([n != labels for n in neighbours], axis=0)
     for k in np.unique(labels[labels > 0]):
-        colour = np.array(to_rgb(CLASS_COLOURS[(int(k) - 1) % len(CLASS_COLOURS)]))
+        colour = np.array(to_rgb(colour_of(int(k) - 1)))
         share = np.where(edge, 0.95, 0.5)[labels == k][:, None]
         rgb[labels == k] = (1 - share) * rgb[labels == k] + share * colour
     return rgb
@@ -198,7 +195,7 @@ def _overlay(o: Overlay, names: Sequence[str]) -> Drawing:
         painted = _painted(thin(image), None if labels is None else thin(labels[window]))
         axes.imshow(painted, interpolation="none")
         _title(axes, f"{title}\nDice {ratio(dice[title])}" if title in dice else f"{title}\n")
-    patches = [Patch(color=CLASS_COLOURS[k % len(CLASS_COLOURS)], label=name) for k, name in enumerate(names)]
+    patches = [Patch(color=colour_of(k), label=name) for k, name in enumerate(names)]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(len(names), 4), fontsize=8, handlelength=1.2)
     cropped = ", shown around the classes" if image.shape != o.image.shape else ""
     caption = (

@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from inpaint_ssl.checkpoint import best_weights
 from inpaint_ssl.config import evaluated_parts, evaluated_with
 from inpaint_ssl.data import SliceSource
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS, Evaluation, evaluate_inpainting, evaluate_segmentation
@@ -21,7 +22,6 @@ from inpaint_ssl.steps import make_predict_step, make_restore_step
 from inpaint_ssl.study.cells import EVALUATION, Cell
 from inpaint_ssl.study.phases import Phases
 from inpaint_ssl.study.prepare import StudyData
-from inpaint_ssl.study.weights import best_weights
 from inpaint_ssl.types import Params
 
 

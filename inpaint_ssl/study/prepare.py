@@ -38,12 +38,14 @@ class StudyData:
     """Scans, splits and classes of a study.
 
     learning: the slices that either phase trains on, which are one set on the device; pretraining and training: the
-    parts of it. scans: every scan that the study uses.
+    parts of it. scans: every scan that the study uses. channel_names: of the networks' input; scan_channels: of a scan
+    as it is read.
     """
 
     dataset_name: str
     measures: Measures
     channel_names: tuple[str, ...]
+    scan_channels: tuple[str, ...]
     preprocessing: Preprocessing
     splits: Splits
     learning: SliceSource
@@ -109,7 +111,9 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
     pretrained_on = {*splits.pretraining, *(subject for subjects in extents.values() for subject in subjects)}
     parts = {"training": splits.train, "validation": splits.validation}
     channel_names = _channel_names(dataset, preprocessing)
-    check_pretraining(config, preprocessing, channel_names, dataset.name, splits)
+    held_out = [scan for scan in source.scans if scan.subject_id in {*splits.validation, *splits.test}]
+    found = check_pretraining(config, preprocessing, channel_names, dataset.name, classes.names, held_out)
+    _tell(found, notes, console)
     test = source.subset(splits.test, labelled_only=True)
     measures, untold = _with_known_t2(measures, test, dataset.channel_names)
     _tell(untold, notes, console)
@@ -117,6 +121,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
         dataset_name=dataset.name,
         measures=measures,
         channel_names=channel_names,
+        scan_channels=tuple(dataset.channel_names),
         preprocessing=preprocessing,
         splits=splits,
         learning=source.subset({*splits.train, *pretrained_on}, labelled_only=not data.use_unlabelled),

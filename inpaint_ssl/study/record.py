@@ -91,6 +91,7 @@ def make_manifest(config: ConfigDict, data: StudyData) -> dict[str, Any]:
         "dataset": data.dataset_name,
         "preprocessing": data.preprocessing.to_dict(),
         "input_channels": list(data.channel_names),
+        "scan_channels": list(data.scan_channels),
         "classes": {
             name: list(members) for name, members in zip(data.classes.names, data.classes.members, strict=True)
         },

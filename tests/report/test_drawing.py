@@ -8,10 +8,11 @@ import pytest
 from example_study import ExampleStudy
 from matplotlib.colors import to_rgb
 
+from inpaint_ssl.colours import CLASS_COLOURS
 from inpaint_ssl.report.drawing import _VARIABLES, ARM_COLOURS
 from inpaint_ssl.report.figures import dice_against_labels, dice_of_classes, loss_curves
 from inpaint_ssl.report.load import Overlay, Study, read_gallery, read_study
-from inpaint_ssl.report.pictures import CLASS_COLOURS, _painted, corruption_gallery, window_of
+from inpaint_ssl.report.pictures import _painted, corruption_gallery, window_of
 
 
 def study(root: Path, **options: Any) -> Study:

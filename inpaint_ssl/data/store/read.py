@@ -102,7 +102,9 @@ class PreparedStore:
         number = {record.scan_id: i for i, record in enumerate(self.records)}
         chosen = [number[scan_id] for scan_id in scan_ids]
         scans = renumbered(scan_info(self.records[i], preprocessing, 0) for i in chosen)
-        statistics = tuple(preprocessing.statistics(self.records[i]) for i in chosen)
+        statistics = tuple(
+            preprocessing.statistics(self.records[i].intensities, self.records[i].scan_id) for i in chosen
+        )
         return StoredSliceSource(self, preprocessing, scans, tuple(int(self.firsts[i]) for i in chosen), statistics)
 
 

@@ -1,0 +1,1 @@
+"""Trained networks: what travels with them, and applying them to scans."""
