@@ -35,12 +35,22 @@ def load_weights(directory: Path, like: Params | None = None) -> Params:
     path = Path(directory).absolute()
     if not path.is_dir():
         raise InputError(f"no weights at {path}: the run has not finished; run its training stage first")
-    with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
-        stored = dict(checkpointer.metadata(path).item_metadata)
-        shapes = {jax.tree_util.keystr(p): tuple(v.shape) for p, v in jax.tree.leaves_with_path(stored)}
-        like = stored if like is None else like
-        wanted = {jax.tree_util.keystr(p): tuple(np.shape(v)) for p, v in jax.tree.leaves_with_path(like)}
-        if shapes != wanted:
-            differing = sorted(set(shapes.items()) ^ set(wanted.items()))[0]
-            raise InputError(f"{path}: {differing[0]} has another shape than the network; use the settings of that run")
-        return jax.tree.map(jnp.asarray, checkpointer.restore(path, empty(like)))
+    try:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
+            stored = dict(checkpointer.metadata(path).item_metadata)
+            shapes = {jax.tree_util.keystr(p): tuple(v.shape) for p, v in jax.tree.leaves_with_path(stored)}
+            like = stored if like is None else like
+            wanted = {jax.tree_util.keystr(p): tuple(np.shape(v)) for p, v in jax.tree.leaves_with_path(like)}
+            if shapes != wanted:
+                differing = sorted(set(shapes.items()) ^ set(wanted.items()))[0]
+                raise InputError(
+                    f"{path}: {differing[0]} has another shape than the network; use the settings of that run"
+                )
+            return jax.tree.map(jnp.asarray, checkpointer.restore(path, empty(like)))
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).partition("\n")[0][:300] or type(error).__name__
+        raise InputError(
+            f"{path} is damaged or no folder of weights ({reason}); copy it again, or run its training stage again"
+        ) from error

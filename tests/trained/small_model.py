@@ -1,15 +1,20 @@
 """Small networks with random weights and all that travels with them."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from configs import base
+from inpaint_ssl.checkpoint import crc32, save_weights
+from inpaint_ssl.config import to_json
 from inpaint_ssl.data import ClassMap, Preprocessing, ScanInfo
 from inpaint_ssl.data.geometry import place
 from inpaint_ssl.data.intensity import channel_statistics
+from inpaint_ssl.files import write_json_atomic
 from inpaint_ssl.trained.networks import network, parameter_shapes
 from inpaint_ssl.trained.record import ModelRecord, TrainedOn
 from inpaint_ssl.trained.run import TrainedModel
@@ -28,8 +33,6 @@ def preprocessing(**changes: Any) -> Preprocessing:
 
 def record(how: Preprocessing | None = None, channels: int = 1, **changes: Any) -> ModelRecord:
     """Of two classes, "bright" and "dim", with label values 1 and 4."""
-    from configs import base
-
     how = how or preprocessing()
     rng = np.random.default_rng(0)
     scans = []
@@ -87,3 +90,25 @@ def model(about: ModelRecord | None = None, seed: int = 0) -> TrainedModel:
 def probabilities(one: TrainedModel, images: np.ndarray) -> np.ndarray:
     """Of normalised images (N, H, W, C), by the network alone."""
     return np.asarray(jax.nn.sigmoid(network(one.record).apply({"params": one.params}, jnp.asarray(images))))
+
+
+def write_run(folder: Path, one: TrainedModel) -> Path:
+    """The model as the folder of a fine-tuned run, in the form in which a study leaves it."""
+    about, config = one.record, base.get_config()
+    config.study.name = about.study
+    config.model.filters, config.model.groups = about.filters, about.groups
+    config.evaluate.threshold = about.threshold
+    values = about.to_dict()
+    named = (
+        *("compute_dtype", "preprocessing", "input_channels", "scan_channels", "classes", "trained_on", "dataset"),
+        *("data_sha256", "splits_sha256", "config_sha256", "versions"),
+    )
+    cell = {name: values[name] for name in ("arm", "label_fraction", "seed", "subset_draw")}
+    phase = "finetune" if about.task == "segmentation" else "pretrain"
+    folder.mkdir(parents=True)
+    save_weights(folder / "best", one.params)
+    write_json_atomic(folder / "config.json", to_json(config))
+    manifest = {**{name: values[name] for name in named}, "cell": {**cell, "phase": phase}}
+    write_json_atomic(folder / "manifest.json", manifest)
+    write_json_atomic(folder / "result.json", {"best_crc32": crc32(jax.tree.map(np.asarray, one.params))})
+    return folder

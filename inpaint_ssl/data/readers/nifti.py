@@ -22,6 +22,7 @@ from inpaint_ssl.data.readers.layouts import Layout, relative_to
 from inpaint_ssl.data.readers.participants import PARTICIPANTS
 from inpaint_ssl.data.readers.quiet import quiet
 from inpaint_ssl.data.readers.settings import ReaderSettings
+from inpaint_ssl.data.readers.sidecar import read_sidecar, sidecar_of
 from inpaint_ssl.data.scan import Scan, ScanEntry, ScanReader
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.memory import check_free
@@ -85,9 +86,10 @@ class NiftiDataset(ScanReader):
         }
 
     def sources(self, entry: ScanEntry) -> tuple[str, ...]:
-        """Images, label, and participants.tsv where it tells of the scan."""
+        """Images, label, the JSON file beside the image, and participants.tsv where it tells of the scan."""
         told = [str(self._root / PARTICIPANTS)] if entry.scan_id in self._acquisition else []
-        return (*super().sources(entry), *told)
+        sidecar = sidecar_of(entry.image_paths)
+        return (*super().sources(entry), *([sidecar] if sidecar else []), *told)
 
     def shown_path(self, path: str) -> str:
         """Relative to the root."""
@@ -122,7 +124,8 @@ class NiftiDataset(ScanReader):
         label = read_label(entry.label_path, grid, self._rules, self._tolerance_mm) if entry.has_label else None
         dtype = _common_dtype([channel.dtype for channel in channels])
         image = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=3, dtype=dtype, casting="unsafe")
-        return scan_of(entry, np.ascontiguousarray(image), label, grid, self._acquisition.get(entry.scan_id))
+        acquisition = {**read_sidecar(sidecar_of(entry.image_paths)), **self._acquisition.get(entry.scan_id, {})}
+        return scan_of(entry, np.ascontiguousarray(image), label, grid, acquisition)
 
 
 def scan_of(
