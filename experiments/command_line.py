@@ -46,6 +46,28 @@ def read_flags(
     return values
 
 
+def read_plain_flags(
+    argv: Sequence[str], define: Callable[[flags.FlagValues], None], usage: str, required: Sequence[str]
+) -> flags.FlagValues:
+    """The flags that `define` adds, and --debug, of a command without settings.
+
+    required: flags that must not be empty. Raises InputError, which says `usage`, when the command line cannot be read.
+    """
+    values = flags.FlagValues()
+    define(values)
+    flags.DEFINE_boolean("debug", False, "show the traceback of errors", flag_values=values)
+    try:
+        rest = values(list(argv))
+    except flags.Error as error:
+        raise InputError(f"{' '.join(str(error).split())}; expected {usage}") from None
+    if len(rest) > 1:
+        raise InputError(f"got the word {rest[1]!r}, expected {usage}")
+    for name in required:
+        if not values[name].value:
+            raise InputError(f"no --{name} given, expected {usage}")
+    return values
+
+
 def _joined(argv: Sequence[str], name: str) -> list[tuple[int, int, str]]:
     """(position, number of words, value) of every --name=value or --name value."""
     found = []

@@ -11,7 +11,6 @@ T2, 130 interrupted (what was written is kept).
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,11 +25,12 @@ from rich.console import Console
 from configs import base
 from experiments.command_line import answered, error_console, read_flags
 from inpaint_ssl.config import resolve
-from inpaint_ssl.data import ClassMap, ReaderSettings, Scan, ScanEntry, ScanReader, class_map, open_dataset
+from inpaint_ssl.data import ClassMap, ReaderSettings, Scan, ScanReader, class_map, open_dataset
 from inpaint_ssl.data.nifti_output import write_nifti
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.metrics import QdessT2Map, T2Settings
+from inpaint_ssl.predict.inputs import stamps
 from inpaint_ssl.progress import StageProgress
 from inpaint_ssl.qdess import T1_CARTILAGE_MS, QdessSequence
 
@@ -68,7 +68,7 @@ def _run(config: ConfigDict, output: Path, console: Console) -> int:
     scans, refused = record["scans"], 0
     with StageProgress("T2 maps", len(reader), "scan", console=console) as progress:
         for number, entry in enumerate(reader.entries, start=1):
-            path, sources = output / f"{quote(entry.scan_id, safe='')}{_SUFFIX}", _sources(reader, entry)
+            path, sources = output / f"{quote(entry.scan_id, safe='')}{_SUFFIX}", stamps(reader, entry)
             known = scans.get(entry.scan_id, {})
             if not (path.is_file() and known.get("file") == path.name and known.get("sources") == sources):
                 try:
@@ -116,12 +116,6 @@ def _open_record(output: Path, about: dict[str, Any]) -> dict[str, Any]:
     record = {**about, "scans": {}}
     write_json_atomic(path, record)  # so that a map is known to be ours even if this ends before it is listed
     return record
-
-
-def _sources(reader: ScanReader, entry: ScanEntry) -> dict[str, list[int]]:
-    """Bytes and time of each file that the scan is read from."""
-    found = {reader.shown_path(path): os.stat(path) for path in reader.sources(entry)}
-    return {name: [one.st_size, one.st_mtime_ns] for name, one in found.items()}
 
 
 def _masks(scan: Scan, classes: ClassMap) -> Iterator[tuple[str, np.ndarray]]:

@@ -16,7 +16,8 @@ import numpy as np
 from inpaint_ssl.errors import InputError
 
 
-def _write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Let `write` fill a stream under a temporary name, then rename; nothing is left when it raises."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -34,7 +35,7 @@ def _write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name in the same folder, then rename."""
-    _write_atomic(path, lambda stream: stream.write(content))
+    write_atomic(path, lambda stream: stream.write(content))
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -58,7 +59,7 @@ def write_csv_atomic(path: Path, columns: Sequence[str], rows: Iterable[Mapping[
 
 def write_npz_atomic(path: Path, **arrays: Any) -> None:
     """Write a compressed .npz of plain arrays."""
-    _write_atomic(path, lambda stream: np.savez_compressed(stream, allow_pickle=False, **arrays))
+    write_atomic(path, lambda stream: np.savez_compressed(stream, allow_pickle=False, **arrays))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -47,8 +47,9 @@ def outputs_of(record: ModelRecord, flips: tuple[tuple[int, ...], ...], parts: b
 
     def apply(params: Any, *inputs: AnyArray) -> jax.Array:
         images = normalise(*inputs)
-        views = [jnp.flip(model.apply({"params": params}, jnp.flip(images, axes)), axes) for axes in flips]
-        outputs = jnp.stack(views).astype(jnp.float32)
+        views = [model.apply({"params": params}, jnp.flip(images, axes)) for axes in flips]
+        outputs = jnp.stack([jnp.flip(jnp.asarray(one), axes) for one, axes in zip(views, flips, strict=True)])
+        outputs = outputs.astype(jnp.float32)
         return jax.nn.sigmoid(outputs) if record.task == "segmentation" else outputs
 
     return apply

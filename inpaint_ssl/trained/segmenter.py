@@ -70,6 +70,8 @@ class Segmenter:
         self.batch_size, self.overlap, self.uncertainty = batch_size, overlap, uncertainty
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        if not 0 <= overlap <= 0.9:
+            raise InputError(f"overlap of tiles is {overlap}, expected a share from 0 to 0.9")
         unknown = [name for name in flips if name not in FLIPS]
         if unknown:
             raise InputError(f"flips: got {unknown[0]!r}, expected rows, columns or both")

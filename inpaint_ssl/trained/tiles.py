@@ -10,7 +10,6 @@ import numpy as np
 
 from inpaint_ssl.data import Placement
 from inpaint_ssl.data.geometry import windows
-from inpaint_ssl.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,8 @@ def tiles_of(centre: Placement, overlap: float = 0.5) -> tuple[Tile, ...]:
     """The tiles of slices that geometry.place would crop or pad as `centre`; one tile, `centre` itself, where they fit.
 
     overlap: smallest share of a tile that it has in common with the next. The weight of a pixel falls linearly towards
-    the border of its tile. Raises InputError for an overlap outside [0, 0.9].
+    the border of its tile.
     """
-    if not 0 <= overlap <= 0.9:
-        raise InputError(f"overlap of tiles: got {overlap}, expected a share from 0 to 0.9")
     starts, ramps = [], []
     for size, n, offset in zip(centre.image_size, centre.slice_size, centre.offset, strict=True):
         starts.append(_starts(n, size, overlap) if n > size else [-offset])

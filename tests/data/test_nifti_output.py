@@ -1,6 +1,8 @@
 """Maps and masks written back on the grid of the file: in the place where nibabel finds them, whatever the axes."""
 
+import gzip
 import itertools
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 from nifti_sets import save
 
-from inpaint_ssl.data import ReaderSettings, Scan, ScanEntry, describe, open_dataset
-from inpaint_ssl.data.nifti_output import write_nifti
+from inpaint_ssl.data import ReaderSettings, Scan, ScanEntry, describe, nifti_output, open_dataset
+from inpaint_ssl.data.nifti_output import write_nifti, write_share
 from inpaint_ssl.errors import InputError
 
 CODES = ["".join(c) for order in itertools.permutations(("RL", "AP", "SI")) for c in itertools.product(*order)]
@@ -95,6 +97,72 @@ def test_maps_keep_what_is_missing_and_the_name_decides_on_compression(tmp_path:
     assert (tmp_path / "map.nii.gz").read_bytes() == once and once[:2] == b"\x1f\x8b"
     assert once[4:8] == bytes(4)  # no time, which would make other bytes a second later
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.nii", "map.nii.gz"]
+
+
+def in_file_order(volume: np.ndarray) -> np.ndarray:
+    """What a file of axes PIR holds of an RAS volume, by hand."""
+    return volume.transpose(1, 2, 0)[::-1, ::-1]
+
+
+@pytest.mark.parametrize("slab_bytes", [1, 200, 2**24])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_slabs_make_the_file_that_nibabel_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slab_bytes: int, name: str
+) -> None:
+    monkeypatch.setattr(nifti_output, "_SLAB_BYTES", slab_bytes)
+    scan = scan_with(affine_of("PIR", 9.0), (40, 50, 30), (30, 40, 50))
+    rng = np.random.default_rng(3)
+    for volume in (rng.normal(size=(30, 40, 50)), rng.integers(0, 2, (30, 40, 50)) > 0):
+        write_nifti(tmp_path / name, volume, scan)
+        image = nib.Nifti1Image(in_file_order(volume).astype(np.uint8 if volume.dtype == bool else np.float32), None)
+        image.header.set_xyzt_units("mm")
+        image.set_sform(scan.original_affine, 1)
+        image.set_qform(scan.original_affine, 1)
+        content = (tmp_path / name).read_bytes()
+        assert (gzip.decompress(content) if name.endswith("gz") else content) == image.to_bytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_shares_come_back_to_a_65535th(tmp_path: Path, dtype: type) -> None:
+    scan = scan_with(affine_of("PIR"), (4, 5, 3), (3, 4, 5))
+    shares = np.random.default_rng(0).uniform(size=(3, 4, 5, 2)).astype(dtype)
+    shares[0, 0, 0, 1], shares[0, 0, 1, 1] = 0.0, 1.0
+    kept = np.memmap(tmp_path / "kept", dtype, "w+", shape=shares.shape)
+    kept[:] = shares
+    write_share(tmp_path / "a.nii.gz", kept[..., 1], scan)
+    image = nib.load(tmp_path / "a.nii.gz")
+    assert image.get_data_dtype() == np.uint16 and image.dataobj.slope == pytest.approx(1 / 65535)
+    read = image.get_fdata()
+    np.testing.assert_allclose(read, in_file_order(shares[..., 1].astype(float)), rtol=0, atol=0.51 / 65535)
+    stored = np.asarray(image.dataobj.get_unscaled())
+    assert (stored.min(), stored.max()) == (0, 65535)
+    np.testing.assert_allclose(image.affine, affine_of("PIR"), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.001, 1.001])
+def test_what_is_no_share(tmp_path: Path, value: float) -> None:
+    scan = scan_with(affine_of("RAS"), (3, 4, 5), (3, 4, 5))
+    volume = np.zeros((3, 4, 5), np.float32)
+    volume[2, 3, 4] = value
+    with pytest.raises(InputError, match="expected shares from 0 to 1"):
+        write_share(tmp_path / "a.nii.gz", volume, scan)
+    with pytest.raises(InputError, match="got uint8 voxels"):
+        write_share(tmp_path / "a.nii.gz", np.zeros((3, 4, 5), np.uint8), scan)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("codes", ["RAS", "SPL"])
+def test_a_volume_is_never_copied_whole(tmp_path: Path, codes: str) -> None:
+    """512 x 512 x 1000 must fit beside the scan: here 80 MiB of float32 and masks in slabs of 16 MiB."""
+    shape = (256, 320, 256)
+    scan = scan_with(affine_of(codes), shape[:: 1 if codes == "RAS" else -1], shape)
+    mask, share = np.zeros(shape, np.uint8), np.zeros((*shape, 2), np.float16)
+    for write, volume in ((write_nifti, mask), (write_share, share[..., 1]), (write_nifti, share[..., 0])):
+        tracemalloc.start()
+        write(tmp_path / "a.nii.gz", volume, scan)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4.5 * nifti_output._SLAB_BYTES, f"{peak / 2**20:.0f} MiB"
 
 
 def test_a_record_serves_as_well_as_the_scan(tmp_path: Path) -> None:

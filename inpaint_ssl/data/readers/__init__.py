@@ -13,7 +13,7 @@ from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import ScanReader
 from inpaint_ssl.errors import InputError, Problems
 
-__all__ = ["FORMATS", "CombinedDataset", "NiftiDataset", "ReaderSettings", "open_dataset"]
+__all__ = ["FORMATS", "CombinedDataset", "NiftiDataset", "ReaderSettings", "open_dataset", "open_images"]
 
 FORMATS = ("auto", "msd", "nnunet", "nifti", "skm_tea", "dicom", "phantom")
 _NIFTI_LISTERS = {"msd": list_msd, "nnunet": list_nnunet, "nifti": list_folder}
@@ -36,6 +36,14 @@ def open_dataset(settings: ReaderSettings, problems: Problems | None = None) -> 
     check_roots("" if settings.format == "phantom" else settings.root, [folder for _, folder in roots])
     further = [(folder, _open_folder(folder, name, settings, problems, use_labels=False)) for name, folder in roots]
     return CombinedDataset(main, further)
+
+
+def open_images(name: str, settings: ReaderSettings, problems: Problems) -> ScanReader:
+    """The scans of the folder settings.root in format `name`, one of FORMATS that is a folder; labels are passed over.
+
+    Raises InputError as open_dataset does. Entries of a format that has its labels inside its images still name them.
+    """
+    return _open_folder(settings.root, name, settings, problems, use_labels=False)
 
 
 def _generated(phantom: Mapping[str, Any]) -> ScanReader:

@@ -157,15 +157,30 @@ class _Lister:
         return volumes, broken
 
     def _of_equal_channels(self, volumes: dict[tuple[str, ...], tuple[Series, Volume]]) -> tuple[str, ...]:
-        """The channels that most scans have; scans with others are reported and left out."""
+        """The channels that most scans have, or of the number that a model takes; other scans are reported and left
+        out.
+        """
         counts = Counter(volume.channel_names for _, volume in volumes.values())
+        wanted = self._settings.scan_channels
+        if wanted:
+            counts = Counter({names: n for names, n in counts.items() if len(names) == len(wanted)})
         usual = max(counts, key=lambda names: (counts[names], -len(names)), default=())
         for key, (series, volume) in list(volumes.items()):
-            if volume.channel_names != usual:
-                del volumes[key]
+            names = volume.channel_names
+            if names == usual or len(names) == len(wanted):
+                continue
+            del volumes[key]
+            series_is, shown = self._place(series).series, ", ".join(names)
+            if wanted:
                 self._report(
-                    f"{self._place(series).series} has the channels {', '.join(volume.channel_names)}, but most scans "
-                    f"of the data set have {', '.join(usual)}; move it to a data set of its own",
+                    f"{series_is} has {len(names)} channel{'s' * (len(names) > 1)} ({shown}), the model was trained on "
+                    f"{len(wanted)} ({', '.join(wanted)})",
+                    "geometry",
+                )
+            else:
+                self._report(
+                    f"{series_is} has the channels {shown}, but most scans of the data set have {', '.join(usual)}; "
+                    "move it to a data set of its own",
                     "geometry",
                 )
         return usual

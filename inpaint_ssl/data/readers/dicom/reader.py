@@ -68,6 +68,20 @@ class DicomDataset(ScanReader):
         """int16 or int32 where every value is a whole number, else float32."""
         return self._listing.plans[entry.scan_id].dtype
 
+    def source_images(self, entry: ScanEntry) -> list[tuple[str, int]]:
+        """(file, frame in it) of every slice, in the order of slices: axis 2 of `Scan.original_shape`.
+
+        Of a series of several echoes those of the first echo. The paths are for opening files, as in `ScanEntry`.
+        """
+        plan = self._listing.plans[entry.scan_id]
+        of_slice = {
+            position: (path, index)
+            for path, places in plan.files.items()
+            for index, position, channel in places
+            if channel == 0
+        }
+        return [of_slice[position] for position in range(plan.shape[2])]
+
     def read(self, entry: ScanEntry) -> Scan:
         """Read a series, one file after another, into RAS.
 
