@@ -144,11 +144,14 @@ def get_config() -> ConfigDict:
     c.finetune.dice_epsilon = 1e-7  # of equation 2: a class absent from batch and prediction then has loss 0
 
     c.transfer = ConfigDict()
-    c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder"
+    c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder", and of a bundle
+    # that segments the same classes "post_processing", the last convolution
     c.transfer.freeze = False  # the transferred parts do not change in the first training run
     c.transfer.second_learning_rate = 0.0  # initial rate of a second training run, in which nothing is frozen; 0 = none
     c.transfer.pretrained_study = ""  # folder of a study whose pretraining is used; "" = pretrain in this study
-    c.transfer.adapt_input = "refuse"  # input channels differ: "refuse" | "average" (mean kernel, rescaled)
+    c.transfer.pretrained = ""  # a bundle (experiments.bundle) that every seed starts from instead of a pretraining
+    c.transfer.adapt_input = "refuse"  # input channels differ: "refuse" | "mean" (every channel gets the mean kernel) |
+    # "repeat" (the kernels in turn); both are scaled so that equal channels give the same response as before
 
     c.evaluate = ConfigDict()
     c.evaluate.batch_size = 16  # slices per step of validation and evaluation

@@ -56,7 +56,7 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
     assert (values["finetune.early_stopping_min_delta"], values["finetune.early_stopping_patience"]) == (1e-3, 10)
     assert (values["finetune.decay_factor"], values["finetune.decay_every_epochs"]) == (0.9, 2)
     free = {"data.root", "data.use_unlabelled", "data.hash_ids", "data.id_salt_file", "data.prepared"}
-    free |= {"split.file", "transfer.pretrained_study"}
+    free |= {"split.file", "transfer.pretrained_study", "transfer.pretrained"}
     assert set(values) - set(cfg.RULES) == free, "a setting without a range"
 
 
@@ -87,7 +87,27 @@ def test_base_is_the_paper_and_holds_no_none() -> None:
         ({"seeds": ()}, ("config.seeds", "()")),
         ({"seeds": (1, 1)}, ("config.seeds", "1 twice")),
         ({"transfer__parts": ("encodr",)}, ("transfer.parts", "encodr", '"encoder"')),
-        ({"transfer__parts": ("post_processing",)}, ("transfer.parts", "post_processing")),
+        (
+            {"transfer__parts": ("post_processing",)},
+            ("transfer.parts", "post_processing", "config.transfer.pretrained"),
+        ),
+        (
+            {"transfer__pretrained": "a.zip", "transfer__pretrained_study": "runs/a"},
+            ("config.transfer.pretrained: got 'a.zip'", "pretrained_study='runs/a'", "leave one of the two out"),
+        ),
+        (
+            {"transfer__pretrained": "a.zip", "study__kind": "pretraining_grid"},
+            ("config.transfer.pretrained: got 'a.zip'", "'pretraining_grid'", "pretrainings of its own"),
+        ),
+        (
+            {
+                "transfer__pretrained": "a.zip",
+                "transfer__parts": ("encoder", "decoder", "post_processing"),
+                "transfer__freeze": True,
+            },
+            ("config.transfer.freeze: got True", "nothing to train"),
+        ),
+        ({"transfer__adapt_input": "average"}, ("transfer.adapt_input", "'average'", '"refuse", "mean", "repeat"')),
         ({"finetune__warmup_steps": 600}, ("config.finetune.warmup_steps", "600", "max_steps")),
         ({"finetune__decay_factor": 1.0}, ("config.finetune.decay_factor", "below 1")),
         ({"model__filters": (16,)}, ("config.model.filters", "two or more")),
@@ -116,6 +136,12 @@ def test_wrong_settings_are_refused(settings, parts) -> None:
     message = refused(changed(**settings))
     for part in parts:
         assert part in message
+
+
+def test_a_bundle_may_give_the_output_too() -> None:
+    settings = {"transfer__pretrained": "a.zip", "transfer__parts": ("encoder", "post_processing")}
+    resolved = cfg.resolve(changed(**settings, transfer__freeze=True), base.get_config())
+    assert resolved.transfer.parts == ("encoder", "post_processing")
 
 
 def test_a_missing_setting_is_refused() -> None:

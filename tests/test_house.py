@@ -162,6 +162,16 @@ STUDY_COMMANDS = {  # those that take --config, and what else each takes beside 
     "experiments.doctor": {"--html"},
     "experiments.t2_maps": {"--output"},
 }
+PLAIN_COMMANDS = {"experiments.predict", "experiments.bundle"}  # those without settings
+
+
+def plain_complaint(command: str, module: str, arguments: list[str]) -> str:
+    try:
+        importlib.import_module(module).parse([module, *arguments])
+    except InputError as error:
+        return f"{command}: {error}"
+    tested = some_test_has(module.partition(".")[2], "main", *(a.partition("=")[0] for a in arguments))
+    return "" if tested else f"{command}: no test runs it with these flags"
 
 
 def complaint(command: str) -> str:
@@ -177,6 +187,8 @@ def complaint(command: str) -> str:
         return benchmark_complaint(command, arguments[2:])
     if arguments[1] == "experiments.phantom":
         return "" if some_test_has('"experiments.phantom"', *(a.partition("=")[0] for a in arguments[2:])) else command
+    if arguments[1] in PLAIN_COMMANDS:
+        return plain_complaint(command, arguments[1], arguments[2:])
     if arguments[1] not in STUDY_COMMANDS:
         return "" if arguments[1] in {"pip", "pytest", "venv"} else f"{command}: nothing is known of {arguments[1]}"
     options = dict(option.partition("=")[::2] for option in arguments[2:])

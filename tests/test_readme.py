@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from nifti_sets import make_msd
 from rich.console import Console
+from small_model import model, record, write_run
 
+from inpaint_ssl.bundle import write_bundle
 from inpaint_ssl.data import ReaderSettings, open_dataset, prepare_store
 
 
@@ -36,10 +38,21 @@ def test_prepared_data_and_readers(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_t2() -> None:
-    _, _, t2, _, _ = snippets()
+    _, _, t2, *_ = snippets()
     names: dict = {}
     exec(compile(t2, "README.md", "exec"), names)
     assert names["t2_ms"] == pytest.approx(np.full((4, 4, 2), 32.29), abs=0.01)
+
+
+def test_a_bundle(tmp_path: Path) -> None:
+    _, _, _, bundle, *_ = snippets()
+    assert bundle.count('"model.zip"') == 1
+    write_bundle(write_run(tmp_path / "run", model(record())), tmp_path / "model.zip")
+    names: dict = {}
+    exec(compile(bundle.replace("model.zip", str(tmp_path / "model.zip")), "README.md", "exec"), names)
+    mask = names["mask"]
+    assert mask.shape == (40, 50, 35) and mask.any()
+    assert names["volumes_mm3"] == {"bright": np.sum(mask == 1), "dim": np.sum(mask == 4)}
 
 
 def test_corruptors_and_weights() -> None:

@@ -5,7 +5,7 @@ Defaults, units and meanings live in configs/base.py alone; ranges live in confi
 
 from inpaint_ssl.config.inherit import SELECTION, inherit, inherited_settings, pixels_of, read_selection
 from inpaint_ssl.config.resolve import flatten, resolve
-from inpaint_ssl.config.rules import PARTS, RULES, STAGES
+from inpaint_ssl.config.rules import OUTPUT, PARTS, RULES, STAGES
 from inpaint_ssl.config.saved import (
     PHASES,
     SELECTING,
@@ -20,6 +20,7 @@ from inpaint_ssl.config.saved import (
 )
 
 __all__ = [
+    "OUTPUT",
     "PARTS",
     "PHASES",
     "RULES",

@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-PARTS = ("encoder", "decoder")  # the last convolution differs between the two networks
+OUTPUT = "post_processing"  # the last convolution, which differs between the two networks
+PARTS = ("encoder", "decoder", OUTPUT)
 KINDS = ("comparison", "transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", "clinical")
 TASKS, SAMPLINGS = ("context_prediction", "context_restoration"), ("poisson_disc", "random")
 STAGES = ("all", "pretrain", "finetune", "evaluate", "report", "gallery")
@@ -157,10 +158,10 @@ RULES: dict[str, Rule] = {
     "model.dtype": _one_of("auto", "float32", "bfloat16"),
     "model.conv_gradients": _one_of("auto", "derived", "canonical"),
     "finetune.dice_epsilon": POSITIVE,
-    "transfer.parts": _tuple_of(lambda part: part in PARTS, '"encoder", "decoder" or both'),
+    "transfer.parts": _tuple_of(lambda part: part in PARTS, f'one or more of "encoder", "decoder", "{OUTPUT}"'),
     "transfer.freeze": YES_NO,
     "transfer.second_learning_rate": _at_least(0),
-    "transfer.adapt_input": _one_of("refuse", "average"),
+    "transfer.adapt_input": _one_of("refuse", "mean", "repeat"),
     "evaluate.batch_size": _at_least(1),
     "evaluate.threshold": INSIDE_UNIT,
     "evaluate.inpainting_examples": _at_least(0),

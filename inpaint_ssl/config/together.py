@@ -4,7 +4,10 @@ import itertools
 import math
 from typing import Any
 
+from inpaint_ssl.config.rules import OUTPUT, PARTS
 from inpaint_ssl.errors import InputError
+
+WEIGHTS_GIVEN = ("transfer.pretrained", "transfer.pretrained_study")  # where pretrained weights may come from
 
 
 def check_together(v: dict[str, Any]) -> None:
@@ -32,6 +35,7 @@ def check_together(v: dict[str, Any]) -> None:
             )
     _check_split(v)
     _check_kind(v)
+    _check_transfer(v)
     grid = ("grid.learning_rates", "grid.tasks", "grid.patch_sizes", "grid.samplings")
     for name in ("seeds", "study.from", "split.label_fractions", "split.pretraining_extents", "transfer.parts", *grid):
         repeated = [a for a, b in itertools.pairwise(sorted(v[name])) if a == b]
@@ -101,10 +105,30 @@ def _check_kind(v: dict[str, Any]) -> None:
             f'config.split.label_fractions: got {v["split.label_fractions"]} in a study of kind "transfer_grid", '
             "expected one: the ways of transfer are compared at one label fraction, such as (0.05,)"
         )
-    if v["transfer.pretrained_study"] and kind in ("pretraining_grid", "optimal_strategy", "unlabelled_extent"):
+
+
+def _check_transfer(v: dict[str, Any]) -> None:
+    kind, given = v["study.kind"], [name for name in WEIGHTS_GIVEN if v[name]]
+    if given and kind in ("pretraining_grid", "optimal_strategy", "unlabelled_extent"):
         raise InputError(
-            f"config.transfer.pretrained_study: got {v['transfer.pretrained_study']!r} in a study of kind {kind!r}, "
-            "which compares pretrainings of its own; leave it out"
+            f"config.{given[0]}: got {v[given[0]]!r} in a study of kind {kind!r}, which compares pretrainings of its "
+            "own; leave it out"
+        )
+    if len(given) > 1:
+        raise InputError(
+            f"config.{given[0]}: got {v[given[0]]!r} beside config.{given[1]}={v[given[1]]!r}, expected one place "
+            "that pretrained weights come from; leave one of the two out"
+        )
+    if OUTPUT in v["transfer.parts"] and not v["transfer.pretrained"]:
+        raise InputError(
+            f"config.transfer.parts: got {v['transfer.parts']}, but a pretraining ends in image channels and not in "
+            f'classes, so its "{OUTPUT}" cannot serve; leave it out, or start from the bundle of a fine-tuned network '
+            "(config.transfer.pretrained)"
+        )
+    if v["transfer.freeze"] and set(v["transfer.parts"]) == set(PARTS):
+        raise InputError(
+            f"config.transfer.freeze: got True with config.transfer.parts={v['transfer.parts']}, which leaves nothing "
+            "to train; use False or transfer fewer parts"
         )
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from inpaint_ssl.report.text import duration, enumeration
 from inpaint_ssl.study.cells import Group
 from inpaint_ssl.study.designs import analyses_alone
+from inpaint_ssl.study.pretrained import given_weights
 
 if TYPE_CHECKING:
     from inpaint_ssl.forecast.disk import Room
@@ -92,8 +93,8 @@ def _shared(config: ConfigDict, groups: Sequence[Group]) -> str:
         f"{number(count, thing)} {'serves' if count == 1 else 'each serve'} {number(n, 'run')}"
         for (thing, n), count in served.items()
     ]
-    if earlier := config.transfer.pretrained_study:
-        parts.append(f"weights are those of {earlier}")
+    if elsewhere := given_weights(config):
+        parts.append(f"pretrained weights are those of {elsewhere}")
     return "; ".join(parts)
 
 

@@ -114,6 +114,7 @@ def predict(
     # how many slices go through the network at once decides nothing
     decides = {name: value for name, value in asdict(settings).items() if name != "batch_size"}
     folder = OutputFolder(output, {"models": [one.identity() for one in models], "settings": decides}, Path(source))
+    folder.check_names(inputs.scans)
     for error in problems.found:
         tell_error(str(error))
     one_scan = _OneScan(segmenter, folder, settings)

@@ -82,12 +82,28 @@ def kind_name(kind: str) -> str:
     return KIND_NAMES.get(kind, kind.replace("_", " "))
 
 
-def hashes(workdir: Path) -> dict[str, str]:
-    """SHA-256 of settings and data from manifest.json; {} without one. That of the splits is in study.json."""
+def _manifest(workdir: Path) -> dict[str, Any]:
     path = Path(workdir) / "manifest.json"
     manifest = read_json(path, "manifest of a study") if path.is_file() else {}
-    found = manifest if isinstance(manifest, dict) else {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def hashes(workdir: Path) -> dict[str, str]:
+    """SHA-256 of settings and data from manifest.json; {} without one. That of the splits is in study.json."""
+    found = _manifest(workdir)
     return {name: str(found[key]) for key, name in HASHES.items() if found.get(key)}
+
+
+def pretrained_from(workdir: Path) -> dict[str, str]:
+    """Where pretrained weights came from when it was not this study; {} otherwise.
+
+    "kind" ("bundle" or "study"), "name" of the file or folder, "sha256", "study", "dataset" and "task", "" where
+    manifest.json does not say.
+    """
+    found = _manifest(workdir).get("pretrained_from")
+    if not isinstance(found, dict) or not found:
+        return {}
+    return {key: str(found.get(key, "")) for key in ("kind", "name", "sha256", "study", "dataset", "task")}
 
 
 def runs_with(info: Mapping[str, Any], status: str) -> list[dict[str, Any]]:

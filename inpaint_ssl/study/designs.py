@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from inpaint_ssl.config import pixels_of
 from inpaint_ssl.study.cells import FROM_SCRATCH, PRETRAINED, Cell
+from inpaint_ssl.study.pretrained import given_weights
 
 GRIDS = ("pretraining_grid", "optimal_strategy")
 PARTS = {"E": ("encoder",), "B": ("encoder", "decoder")}
@@ -94,8 +95,8 @@ def _fractions(config: ConfigDict) -> list[float]:
 
 
 def _pretrainings(config: ConfigDict) -> list[Cell]:
-    """One for each seed, none where an earlier study's are used."""
-    return [] if config.transfer.pretrained_study else [Cell("pretrain", seed) for seed in config.seeds]
+    """One for each seed, none where weights come from elsewhere."""
+    return [] if given_weights(config) else [Cell("pretrain", seed) for seed in config.seeds]
 
 
 def _comparison(config: ConfigDict) -> list[Cell]:

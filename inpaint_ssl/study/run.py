@@ -18,6 +18,7 @@ from inpaint_ssl.study import launch
 from inpaint_ssl.study.cells import Cell, grouped
 from inpaint_ssl.study.claims import Claims
 from inpaint_ssl.study.designs import analyses_alone, cells_of, is_reported
+from inpaint_ssl.study.pretrained import RECORD, check_unchanged, pretrained_from
 from inpaint_ssl.study.selecting import is_selected, rank_studies, write_selection
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ def _train_and_evaluate(
         return sum(not all(_is_done(config, workdir, cell) for cell in group.cells) for group in groups)
 
     _check_stage(config.stage, cells, workdir)
+    check_unchanged(config, workdir)
     if argv and machines.count == 1 and launch.wanted(config, left()):
         launch.run(config, argv, workdir, console, stops, left(), left)
         if not (workdir / "study.json").exists():
@@ -144,9 +146,10 @@ def _train_and_evaluate(
             )
         return left() == 0
     configure(config)
+    weights = pretrained_from(config)  # damaged ones are found before scans are read
     data = prepare(config, workdir, console, stops.here)
     check_same_study(workdir, config)  # again: meanwhile another process may have begun a study here
-    manifest = make_manifest(config, data)
+    manifest = {**make_manifest(config, data), RECORD: weights}
     _check_same_dtype(workdir, manifest)
     claims, asked = Claims(workdir), stops
 

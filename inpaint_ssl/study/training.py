@@ -23,8 +23,8 @@ from inpaint_ssl.study.cells import Cell, Group
 from inpaint_ssl.study.evaluation import Evaluator
 from inpaint_ssl.study.phases import Phases
 from inpaint_ssl.study.prepare import StudyData
-from inpaint_ssl.study.pretrained import start_folder
-from inpaint_ssl.study.weights import best_weights
+from inpaint_ssl.study.pretrained import RECORD, given_weights, is_elsewhere, start_weights, trained_on_elsewhere
+from inpaint_ssl.trained.record import TrainedOn
 from inpaint_ssl.training import LoopSettings, SeedRun, TrainingRun, TrainResult, last_step, train
 from inpaint_ssl.transfer import GraftReport, graft
 from inpaint_ssl.types import Params, TrainState
@@ -62,7 +62,7 @@ class Trainer:
             config.stage, ()
         ):
             self.phases.check_memory(phase, len(config.seeds))
-        if config.transfer.pretrained_study:  # weights that do not fit are found before anything is written
+        if given_weights(config):  # those that do not fit are found before anything is written
             for seed in config.seeds:
                 cell = Cell("finetune", seed, start=Cell("pretrain", seed))
                 self._graft(cell, self._fresh(cell))
@@ -203,21 +203,41 @@ class Trainer:
         if not self.transfer_shown:
             self.console.print(report.table())
             self.transfer_shown = True
-        log.info("%s: %d tensors loaded, %d fresh", cell.name, report.count("loaded"), report.count("fresh"))
+        counts = ", ".join(f"{report.count(status)} {status}" for status in ("loaded", "adapted", "fresh"))
+        log.info("%s: tensors of the network: %s", cell.name, counts)
         return grafted
 
     def _graft(self, cell: Cell, params: Params) -> tuple[Params, GraftReport]:
         """Of a pretraining the parts that are transferred, of another fine-tuning everything."""
         assert cell.start is not None
-        weights = best_weights(start_folder(self.config, self.workdir, cell.start))
+        weights = start_weights(self.config, self.workdir, cell.start)
         if cell.start.phase == "finetune":
             return graft(weights, params, tuple(params))
         transfer = cell.config(self.config).transfer
         return graft(weights, params, transfer.parts, transfer.adapt_input)
 
     def _run_manifest(self, cell: Cell, source: SliceSource) -> dict[str, Any]:
-        seen = {
+        seen: dict[str, Any] = {
             "training_scans": [scan.scan_id for scan in source.scans],
             "training_subjects": sorted({scan.subject_id for scan in source.scans}),
+            "trained_on": self._trained_on(cell, source).to_dict(),
         }
-        return {**self.manifest, "cell": cell.record(), **seen}
+        begun_with = {RECORD: self.manifest.get(RECORD, {}) if _pretraining_of(cell) is not None else {}}
+        return {**self.manifest, **begun_with, "cell": cell.record(), **seen}
+
+    def _trained_on(self, cell: Cell, source: SliceSource) -> TrainedOn:
+        """The scans that a run's weights come from, those of its pretraining included, here or elsewhere."""
+        scans, start = list(source.scans), _pretraining_of(cell)
+        elsewhere = None if start is None else trained_on_elsewhere(self.config, start)
+        if start is not None and not is_elsewhere(self.config, start):
+            scans += self.data.pretraining_of(start.config(self.config)).scans
+        own = TrainedOn.of(scans, self.config.data.modality)
+        return own if elsewhere is None else own.joined(elsewhere)
+
+
+def _pretraining_of(cell: Cell) -> Cell | None:
+    """The pretraining that the weights of a fine-tuning come from, perhaps by way of another fine-tuning."""
+    start = cell.start
+    while start is not None and start.phase != "pretrain":
+        start = start.start
+    return start

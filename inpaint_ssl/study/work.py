@@ -16,7 +16,7 @@ from inpaint_ssl.signals import Stopped, Stops
 from inpaint_ssl.study.cells import FAILED, Cell, Group
 from inpaint_ssl.study.claims import Claims
 from inpaint_ssl.study.designs import is_reported
-from inpaint_ssl.study.pretrained import start_folder
+from inpaint_ssl.study.pretrained import is_elsewhere
 from inpaint_ssl.study.record import collect_rows, write_study
 from inpaint_ssl.study.training import Trainer
 
@@ -168,12 +168,10 @@ class Work:
         """The folder of a run that must be trained before this cell can be."""
         if stage == "evaluate":
             return self.workdir / cell.directory
-        if cell.start is None:
+        if cell.start is None or is_elsewhere(self.config, cell.start):
             return None
-        folder = start_folder(self.config, self.workdir, cell.start)
-        if folder != self.workdir / cell.start.directory:  # of an earlier study
-            return None if (folder / "result.json").exists() else folder
-        return None if cell.start.is_trained(self.workdir, length_of(self.config, cell.start.phase)) else folder
+        trained = cell.start.is_trained(self.workdir, length_of(self.config, cell.start.phase))
+        return None if trained else self.workdir / cell.start.directory
 
     def _note_failures(self, cells: Sequence[Cell], errors: Sequence[str]) -> None:
         """failed.json of each cell, for the report and for other processes, which then do not try it again."""

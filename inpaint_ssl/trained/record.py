@@ -39,6 +39,12 @@ class TrainedOn:
         subjects = {scan.subject_id for scan in unique}
         return cls(len(unique), len(subjects), ranges_of(found), tuple(sorted(hashes)))
 
+    def joined(self, other: "TrainedOn") -> "TrainedOn":
+        """Both together: of weights that were trained again, on other scans."""
+        ends = [_ends(ranges, which) for ranges in (self.ranges, other.ranges) for which in (0, 1)]
+        hashes = tuple(sorted({*self.image_sha256, *other.image_sha256}))
+        return TrainedOn(self.scans + other.scans, self.subjects + other.subjects, ranges_of(ends), hashes)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         ranges = {name: list(ends) for name, ends in self.ranges.items()}
@@ -49,6 +55,10 @@ class TrainedOn:
         """The inverse of to_dict."""
         ranges = {name: (float(low), float(high)) for name, (low, high) in values["ranges"].items()}
         return cls(int(values["scans"]), int(values["subjects"]), ranges, tuple(map(str, values["image_sha256"])))
+
+
+def _ends(ranges: Mapping[str, tuple[float, float]], which: int) -> dict[str, float]:
+    return {name: ends[which] for name, ends in ranges.items()}
 
 
 @dataclass(frozen=True)

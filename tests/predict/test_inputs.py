@@ -210,7 +210,7 @@ def test_a_series_with_the_channels_of_the_model_is_taken_though_most_have_other
         write_series(
             tmp_path / f"t1_{number}", volume(number), MR, SeriesInstanceUID=f"1.2.3.{number}", SeriesNumber=number
         )
-    for series, echo in ((8, 1), (8, 3), (9, 1), (9, 2)):  # channels are called after the numbers of echoes
+    for series, echo in ((8, 1), (8, 3), (9, 1), (9, 2)):
         about = {"SeriesInstanceUID": f"1.2.3.{series}", "EchoNumbers": echo, "EchoTime": 5.0 * echo}
         name = f"echo{echo}_{{:03d}}.dcm"
         write_series(tmp_path / f"qdess_{series}", volume(echo), MR, name=name, SeriesNumber=series, **about)
@@ -219,9 +219,9 @@ def test_a_series_with_the_channels_of_the_model_is_taken_though_most_have_other
     for one in inputs.scans:
         assert one.read().image.shape[3] == 2 and len(one.source_images() or ()) == 4
     assert len(told) == 2 and "series 0 in t1_0 has 1 channel (" in told[0]
-    assert told[0].endswith("the model was trained on 2 (echo 1, echo 2)")
+    assert told[0].endswith("the model was trained on 2 (echo 1, echo 2); leave it out")
     inputs, told = problems(tmp_path)
-    assert len(inputs.scans) == 2 and "series 8 in qdess_8 has 2 channels (echo 1, echo 3)" in told[0]
+    assert len(inputs.scans) == 2 and "series 8 in qdess_8 has 2 channels (echo1, echo2)" in told[0]
     assert "no scan of" in refusal(tmp_path, mri(3)) and "(3 more like it)" in refusal(tmp_path, mri(3))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from experiments import phantom
+from experiments import phantom, predict
 from experiments.main import main
 from inpaint_ssl.data.phantom import AbdomenPhantom
 from inpaint_ssl.data.phantom.skm_tea import write_skm_tea
@@ -158,3 +158,20 @@ def test_ct_from_files_and_generated_alike(tmp_path: Path) -> None:
                 assert float(area) == pytest.approx(mask.sum() * scan.spacing_mm[0] * scan.spacing_mm[1])
                 hu = truths["paper_ct.py"][entry.scan_id, label, "mean_hu"]
                 assert float(hu) == pytest.approx(scan.image[..., 0][mask].astype(float).mean(), nan_ok=True)
+    predicted_as_evaluated(tmp_path / "files" / "imagesTr", tmp_path / "paper_ct", tmp_path / "predicted")
+
+
+def predicted_as_evaluated(images: Path, workdir: Path, output: Path) -> None:
+    """A trained run applied to the files of the test scans, as to any others, finds what its evaluation found."""
+    cell = workdir / "finetune/pretrained_labels-100pct_draw-0_seed-0"
+    assert predict.main(["predict", f"--model={cell}", f"--input={images}", f"--output={output}"]) == 0
+    records = json.loads((output / "predictions.json").read_text())["scans"]
+    compared = 0
+    for row in rows_of(cell / "per_scan.csv"):
+        measured = {(m["class"], m["metric"]): m["value"] for m in records[row["scan"]]["measurements"]}
+        if (row["class"], row["metric"]) in measured:
+            expected = float(row["prediction"])
+            value = measured[row["class"], row["metric"]]
+            assert value == (None if math.isnan(expected) else pytest.approx(expected))
+            compared += expected > 0
+    assert compared >= 3

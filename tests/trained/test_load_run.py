@@ -11,7 +11,7 @@ from small_model import model, preprocessing, record, write_run
 
 from inpaint_ssl.data import ClassMap
 from inpaint_ssl.errors import InputError
-from inpaint_ssl.trained.record import ModelRecord
+from inpaint_ssl.trained.record import ModelRecord, TrainedOn
 from inpaint_ssl.trained.run import load_run
 
 
@@ -31,6 +31,12 @@ def test_records_pass_through_json() -> None:
         again = ModelRecord.from_dict(json.loads(json.dumps(about.to_dict())), "model.json")
         assert again == about and again.trained_on.ranges["spacing_z_mm"] == (2.0, 2.0)
         assert again.trained_on.scans == 5 and len(again.trained_on.image_sha256) == 5
+
+
+def test_weights_that_were_trained_again_have_seen_both_sets() -> None:
+    first = TrainedOn(3, 2, {"a": (0.0, 2.0), "b": (1.0, 1.0)}, ("x", "y"))
+    both = first.joined(TrainedOn(4, 4, {"a": (-1.0, 1.0), "c": (5.0, 6.0)}, ("y", "z")))
+    assert both == TrainedOn(7, 6, {"a": (-1.0, 2.0), "b": (1.0, 1.0), "c": (5.0, 6.0)}, ("x", "y", "z"))
 
 
 def test_masks_have_label_values_where_every_class_has_its_own() -> None:
@@ -63,9 +69,7 @@ def test_other_records_are_refused(changes, said) -> None:
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "study" / "finetune" / "pretrained_seed-0", model())
-    with pytest.raises(
-        InputError, match=r"is a study; give the folder of one of its runs: finetune/pretr"
-    ):
+    with pytest.raises(InputError, match=r"is a study; give the folder of one of its runs: finetune/pretr"):
         load_run(tmp_path / "study")
     with pytest.raises(InputError, match="no such folder"):
         load_run(tmp_path / "nothing")
