@@ -37,12 +37,15 @@ $(STAMP): requirements/$(LOCK).txt pyproject.toml | .venv/bin/python
 demo: install
 	$(PY) -m experiments.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-# Tests are shared among two processes, which keeps two cores busy; compiled programs serve both.
+# Tests are shared among two processes, which keeps two cores busy; compiled programs serve both. A process takes whole
+# files, so that what a file prepares is prepared once, in the order that tests/conftest.py gives: the longest first.
+SHARED := -n 2 --dist=loadfile --no-loadscope-reorder
+
 test: install
-	$(PY) -m pytest -n 2 --dist=loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest $(SHARED) $(PYTEST_ARGS)
 
 slow: install
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PY) -m pytest -n 2 -m "slow and not full" $(PYTEST_ARGS)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PY) -m pytest $(SHARED) -m "slow and not full" $(PYTEST_ARGS)
 
 full: install
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PY) -m pytest -m "slow or full" $(PYTEST_ARGS)

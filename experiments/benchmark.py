@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from experiments.benchmarks import corruption, engine, memory, prepare, startup, surface, t2, training
+from experiments.benchmarks import corruption, engine, memory, predicting, prepare, startup, surface, t2, training
 from experiments.command_line import answered
 from inpaint_ssl.errors import InputError
 
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[..., Path]] = {
     "corruption": corruption.run,
     "engine": engine.run,
     "memory": memory.run,
+    "predict": predicting.run,
     "prepare": prepare.run,
     "startup": startup.run,
     "surface": surface.run,

@@ -19,6 +19,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
+# Generated scans that one test prepared serve the others in the same way (tests/study/tiny.py).
+if "INPAINT_SSL_TEST_PREPARED" not in os.environ:
+    os.environ["INPAINT_SSL_TEST_PREPARED"] = tempfile.mkdtemp(prefix="inpaint_ssl_prepared_")
+    atexit.register(shutil.rmtree, os.environ["INPAINT_SSL_TEST_PREPARED"], ignore_errors=True)
+
 # Fast tests compile without most of XLA's optimisations, which takes half the time; `make slow` compiles as users do:
 # numbers of two programs agree more closely then. The fixtures below choose otherwise for a module.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -32,11 +37,26 @@ check_types = beartype(conf=BeartypeConf(is_pep484_tower=True))
 install_import_hook("inpaint_ssl", "conftest.check_types")
 
 ROOT = Path(__file__).resolve().parent.parent
+# The files that take longest, of the fast tests or the slow ones; begun last, one would keep a single process busy.
+LONGEST_FIRST = (
+    *("study/test_paper_studies.py", "test_machines.py", "study/test_real_scans_study.py", "test_parallel.py"),
+    *("doctor/test_doctor_real_scans.py", "test_killed.py", "study/test_clinical_study.py", "data/test_fuzz.py"),
+    *("study/test_study.py", "study/test_engine_study.py", "corruption/test_poisson_disc.py", "study/test_gallery.py"),
+    *("predict/test_predict_memory.py", "predict/test_real_scans_predicted.py", "study/test_bundle_start.py"),
+    *("bundle/test_bundle_of_a_study.py", "study/test_pretrained.py"),
+    *("test_wheel.py", "test_steps.py", "report/test_page.py", "test_readme.py", "corruption/test_corruption.py"),
+)
 REAL_DATA_SETS = ("hippocampus", "headneck_ct", "dicom", "skm_tea_annotations")
 
 
 def pytest_configure(config) -> None:
     config.addinivalue_line("markers", "devices(count): needs so many devices, and is skipped where there are fewer")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """The longest files first, each as it is; the Makefile asks the processes to keep this order."""
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def pytest_runtest_setup(item) -> None:

@@ -172,7 +172,12 @@ def of_one_device():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "devices"), [(name, devices) for name in DRIVERS for devices in (1, 2, 4) if (name, devices) != ("jit", 1)]
+    ("name", "devices"),
+    [
+        *((name, 4) for name in DRIVERS),
+        *(pytest.param(name, 2, marks=pytest.mark.full) for name in DRIVERS),
+        *(pytest.param(name, 1, marks=pytest.mark.full) for name in DRIVERS if name != "jit"),
+    ],
 )
 def test_training_does_not_depend_on_devices(of_one_device, name: str, devices: int) -> None:
     """Six images of eight are real. Parameters in float64: in float32 Adam makes rounding visible, rightly."""
@@ -180,11 +185,24 @@ def test_training_does_not_depend_on_devices(of_one_device, name: str, devices: 
     assert gradients < 1e-5 and parameters < 1e-9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "devices", "apart"), [("jit", 4, 1), ("pmap", 2, 1), ("jit", 4, 2), ("jit", 2, 2)])
-def test_several_seeds_have_the_gradients_of_one(name: str, devices: int, apart: int) -> None:
+@pytest.fixture(scope="module")
+def two_seeds():
+    """The task, and both seeds' gradients on one device."""
     task = make_task("inpainting")
-    expected, _ = gradient(task, make_mesh(1), "jit", seeds=2)
+    return task, gradient(task, make_mesh(1), "jit", seeds=2)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "devices", "apart"),
+    [
+        ("pmap", 2, 1),
+        ("jit", 4, 2),
+        *(pytest.param("jit", *layout, marks=pytest.mark.full) for layout in ((4, 1), (2, 2))),
+    ],
+)
+def test_several_seeds_have_the_gradients_of_one(two_seeds, name: str, devices: int, apart: int) -> None:
+    task, expected = two_seeds
     found, _ = gradient(task, make_mesh(devices, apart), name, seeds=2)
 
     def close(a, b):

@@ -99,7 +99,7 @@ def measure(config: ConfigDict, phase: str, steps: int) -> dict[str, Any]:
     for _ in range(steps):
         state, metrics = compiled(state, batch, key)
         jax.block_until_ready((state, metrics))
-    return {"measured_bytes": _peak() - before}
+    return {"measured_bytes": peak_bytes() - before}
 
 
 def _zeros(shape: jax.ShapeDtypeStruct) -> jax.Array:
@@ -120,7 +120,8 @@ def _gpu_stats() -> dict[str, int]:
     return jax.devices()[0].memory_stats() or {}
 
 
-def _peak() -> int:
+def peak_bytes() -> int:
+    """The most memory so far: of a GPU by jax's own count, else resident memory of this process."""
     if stats := _gpu_stats():
         return stats["peak_bytes_in_use"]
     if sys.platform == "linux":

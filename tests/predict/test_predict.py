@@ -1,7 +1,9 @@
 """The command from end to end: files in, masks, maps, measurements and page out."""
 
 import csv
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,6 +14,7 @@ import pytest
 from small_model import model, preprocessing, record, write_run
 
 from experiments.predict import main
+from inpaint_ssl import progress
 from inpaint_ssl.bundle import load_bundle, write_bundle
 from inpaint_ssl.qdess import QdessSequence, echo_ratio
 from inpaint_ssl.trained.segmenter import Segmenter
@@ -189,3 +192,66 @@ def test_what_cannot_be_used_is_told(runs: list[Path], scans: Path, tmp_path: Pa
         assert not (tmp_path / "o").exists()
     assert command("--help") == 0 and "--uncertainty" in capsys.readouterr().out
     shutil.rmtree(scans)
+
+
+def test_masks_and_maps_lie_in_both_forms_of_the_header_where_the_scan_does(runs: list[Path], tmp_path: Path) -> None:
+    """Viewers differ in whether they go by qform or sform, which need not agree."""
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    moved = AFFINE + np.array([[0, 0, 0, 10.0], *np.zeros((3, 4))])
+    for name, (q_code, s_code) in {"both": (2, 4), "q only": (1, 0), "s only": (0, 2), "none": (0, 0)}.items():
+        write_scan(scans / f"{name}.nii")
+        image = nib.load(scans / f"{name}.nii", mmap=False)
+        image.set_qform(moved, q_code)
+        image.set_sform(AFFINE, s_code)
+        nib.save(image, scans / f"{name}.nii")
+    flags = (f"--model={','.join(map(str, runs))}", "--uncertainty", "--probabilities")
+    assert command(*flags, f"--input={scans}", f"--output={output}") == 0
+    written = [path for kind in ("masks", "uncertainty", "probabilities") for path in output.glob(f"{kind}/*.nii.gz")]
+    assert len(written) == 4 * (1 + 1 + 2)
+    for path in written:
+        (given,) = (one for one in scans.iterdir() if unquote(path.name).startswith(one.stem))
+        mine, theirs = nib.load(path), nib.load(given)
+        np.testing.assert_array_equal(mine.affine, theirs.affine)
+        for form in ("get_qform", "get_sform"):
+            one, other = (getattr(header, form)(coded=True) for header in (mine.header, theirs.header))
+            assert one[1] == other[1]
+            np.testing.assert_array_equal(one[0], other[0])
+
+
+def test_names_that_are_not_utf_8(runs: list[Path], scans: Path, tmp_path: Path, capsys) -> None:
+    write_scan(scans / "case 2.nii.gz")
+    try:
+        (scans / "case 2.nii.gz").rename(scans / "M\udcfcller.nii.gz")  # as Latin-1 has it
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    output = tmp_path / "out"
+    flags = (f"--model={runs[0]}", f"--input={scans}", f"--output={output}")
+    assert command(*flags) == 0
+    assert "3 scans segmented" in capsys.readouterr().out
+    record = json.loads((output / "predictions.json").read_text())["scans"][r"M\udcfcller"]
+    assert (output / record["mask"]).is_file() and record["source"] == r"M\udcfcller.nii.gz"
+    before = (output / record["mask"]).stat().st_mtime_ns
+    assert command(*flags) == 0 and (output / record["mask"]).stat().st_mtime_ns == before
+
+
+def test_a_full_disk_ends_the_command_alone(runs, scans: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    """Space for a memory map is asked for: writing to one that has none ends the process by a signal."""
+    flags = (f"--model={runs[0]}", f"--input={scans}", f"--output={tmp_path / 'out'}", "--probabilities")
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        assert command(*flags) == 2
+    told = capsys.readouterr().err
+    assert "case 0: No space left on device" in told and str(tmp_path / "out") in told and "goes on" in told
+    assert not list((tmp_path / "out").glob("records/*")) and command(*flags) == 0
+
+
+def test_the_progress_line_counts_slices_within_a_scan(runs, scans: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_PLAIN_LINES", 0.0)
+    flags = (f"--model={runs[0]}", f"--input={scans}", f"--output={tmp_path / 'out'}", "--batch_size=6")
+    assert command(*flags) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "scan 0/2 case 0 6 slices" in shown and "scan 1/2 case 1 14 slices" in shown

@@ -22,7 +22,8 @@ from inpaint_ssl.study import gallery, work
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZES = (4, 2, 1)  # the paper's at 32 x 32 pixels
+OF_THE_PAPER = gallery.PAPER_PATCH_SIZES
+SIZES = (4, 2)  # two of the paper's, at 32 x 32 pixels
 SMALL = ("data.image_size=(32, 32)", "data.phantom.size=(32, 32)")  # as tests/study/tiny.py: compiled once for all
 
 
@@ -39,6 +40,14 @@ def begin(folder: Path, gallery: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work.Work, "_do", lambda *_: False)
         assert tiny.run(folder, f"evaluate.corruption_gallery={gallery}") == 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_patch_sizes():
+    """Eight panels instead of sixteen: each is compiled by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "PAPER_PATCH_SIZES", (64, 32))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +74,7 @@ def test_the_stage_writes_the_gallery_and_nothing_else(drawn: tuple[Path, Galler
     assert set(contents(drawn[0])) == {f"runs/gallery/{name}" for name in names}
     shown = drawn[1]
     assert (shown.scan, shown.slice_index, shown.patch_sizes) == ("phantom_0000", 4, SIZES)
-    assert shown.fits.shape == (4, 3) and shown.fits.all() and shown.area_fraction == 0.25
+    assert shown.fits.shape == (4, 2) and shown.fits.all() and shown.area_fraction == 0.25
     assert shown.own == ("context_restoration", "poisson_disc", 32) and not shown.shows_own
 
 
@@ -86,17 +95,18 @@ def test_prediction_zeroes_whole_patches(drawn: tuple[Path, Gallery]) -> None:
 
 def test_restoration_only_moves_pixels(drawn: tuple[Path, Gallery]) -> None:
     original, panels = drawn[1].original, drawn[1].corrupted
-    for row, column in itertools.product((2, 3), range(3)):
+    for row, column in itertools.product((2, 3), range(2)):
         panel = panels[..., row, column]
         assert drawn[1].rows[row][0] == "context_restoration"
         assert np.array_equal(np.sort(panel, axis=None), np.sort(original, axis=None))
         assert 0.15 < (panel != original).mean() < 0.35
-    key = jax.random.fold_in(stream_key(0, "gallery"), 9)  # third row, second column, of four
+    key = jax.random.fold_in(stream_key(0, "gallery"), 5)  # third row, second column, of two
     again = context_restoration(key, original[..., None].astype(np.float16), PatchSpec(2, "poisson_disc", 0.25))
     assert np.array_equal(np.asarray(again, np.float32)[..., 0], panels[..., 2, 1])
 
 
-def test_patch_sizes_scale_with_the_image() -> None:
+def test_patch_sizes_scale_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "PAPER_PATCH_SIZES", OF_THE_PAPER)
     expected = {
         (512, 512): (64, 32, 16, 8),
         (80, 64): (8, 4, 2, 1),
@@ -169,7 +179,7 @@ def test_the_stage_leaves_a_study_as_it_is(study: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.slow
 def test_a_whole_study_with_its_gallery(tmp_path: Path) -> None:
-    assert tiny.run(tmp_path, "evaluate.corruption_gallery=True") == 0
+    assert tiny.run(tmp_path, "evaluate.corruption_gallery=True", drawn=True) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Corruptions: what pretraining has to undo" in page and "Inpainting: what pretraining learned" in page
     assert (tmp_path / "figures" / "corruption_gallery.svg").is_file()

@@ -44,7 +44,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "study"
-    assert tiny.run(folder) == 0
+    assert tiny.run(folder, drawn=True) == 0
     return folder
 
 
@@ -172,16 +172,17 @@ def test_arms_differ_in_the_transferred_tensors_alone(workdir: Path) -> None:
 
 
 def test_stages_one_by_one_give_the_same_study(workdir: Path, tmp_path: Path, capsys) -> None:
-    folder = tmp_path / "study"
-    assert tiny.run(folder, "stage=finetune") == 2
+    folder, all_labels = tmp_path / "study", "split.label_fractions=(1.0,)"
+    assert tiny.run(folder, all_labels, "stage=finetune") == 2
     assert "run --config.stage=pretrain first" in capsys.readouterr().err
     assert not folder.exists()
-    assert tiny.run(folder, "stage=pretrain") == 0
-    assert tiny.run(folder, "stage=evaluate") == 2
+    assert tiny.run(folder, all_labels, "stage=pretrain") == 0
+    assert tiny.run(folder, all_labels, "stage=evaluate") == 2
     assert "run --config.stage=finetune first" in capsys.readouterr().err
     for stage in ("finetune", "evaluate", "report"):
-        assert tiny.run(folder, f"stage={stage}") == 0
-    assert (folder / "per_scan.csv").read_text() == (workdir / "per_scan.csv").read_text()
+        assert tiny.run(folder, all_labels, f"stage={stage}") == 0
+    whole = [row for row in rows_of(workdir / "per_scan.csv") if row["label_fraction"] == "1.0"]
+    assert rows_of(folder / "per_scan.csv") == whole
     assert (folder / "per_slice.csv").read_text() == (workdir / "per_slice.csv").read_text()
 
 

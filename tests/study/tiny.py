@@ -1,8 +1,14 @@
 """A study small enough to run whole in a test: 10 generated subjects, 32 x 32 slices, two levels, a few steps."""
 
+import os
 from pathlib import Path
 
+import pytest
+from markupsafe import Markup
+
 from experiments.main import main
+from inpaint_ssl.report import frame
+from inpaint_ssl.report.drawing import Picture
 
 SETTINGS = (
     "study.name=tiny",
@@ -26,12 +32,18 @@ SETTINGS = (
 
 
 def arguments(workdir: Path, *more: str) -> list[str]:
-    """The command line of the tiny study."""
-    settings = dict(setting.split("=", 1) for setting in (*SETTINGS, *more))  # a later one replaces an earlier one
+    """The command line of the tiny study; its scans are prepared once for all tests unless `more` says where."""
+    shared = f"data.prepared={os.environ['INPAINT_SSL_TEST_PREPARED']}"
+    settings = dict(
+        setting.split("=", 1) for setting in (*SETTINGS, shared, *more)
+    )  # a later one replaces an earlier one
     flags = [f"--config.{name}={value}" for name, value in settings.items()]
     return ["main", "--config=configs/quickstart.py", f"--workdir={workdir}", *flags]
 
 
-def run(workdir: Path, *more: str) -> int:
-    """Run it in this process; the exit code."""
-    return main(arguments(workdir, *more))
+def run(workdir: Path, *more: str, drawn: bool = False) -> int:
+    """Run it in this process; the exit code. Figures take longer than training: the report has none unless `drawn`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            patch.setattr(frame, "save", lambda drawing, folder: Picture(drawing.name, Markup(""), drawing.caption))
+        return main(arguments(workdir, *more))
