@@ -94,3 +94,17 @@ def message(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+def every_nth(source: Path, root: Path, n: int) -> Path:
+    """A data set in the folder `root`: links to every n-th scan, labelled and unlabelled, of the one in `source`."""
+    for folder in ("imagesTr", "labelsTr", "imagesUl"):
+        for path in sorted((source / folder).glob("*.nii.gz"))[::n]:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            (root / folder / path.name).symlink_to(path)
+    content = json.loads((source / "dataset.json").read_text())
+    labels = sorted(path.name for path in (root / "labelsTr").iterdir())
+    if "training" in content:  # the Medical Segmentation Decathlon lists its scans
+        content["training"] = [{"image": f"imagesTr/{name}", "label": f"labelsTr/{name}"} for name in labels]
+    (root / "dataset.json").write_text(json.dumps(content | {"numTraining": len(labels)}))
+    return root

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from configs import base
 from inpaint_ssl.checkpoint import crc32, save_weights
@@ -92,23 +93,29 @@ def probabilities(one: TrainedModel, images: np.ndarray) -> np.ndarray:
     return np.asarray(jax.nn.sigmoid(network(one.record).apply({"params": one.params}, jnp.asarray(images))))
 
 
-def write_run(folder: Path, one: TrainedModel) -> Path:
-    """The model as the folder of a fine-tuned run, in the form in which a study leaves it."""
+def config_of(one: TrainedModel) -> ConfigDict:
+    """Settings of a study with which the record of this model is made again."""
     about, config = one.record, base.get_config()
     config.study.name = about.study
     config.model.filters, config.model.groups = about.filters, about.groups
     config.evaluate.threshold = about.threshold
-    values = about.to_dict()
+    config.clinical = ConfigDict(dict(about.clinical))
+    return config
+
+
+def write_run(folder: Path, one: TrainedModel, config: ConfigDict | None = None, **in_manifest: Any) -> Path:
+    """The model as the folder of a run, in the form in which a study leaves it; config: config_of(one) by default."""
+    values = one.record.to_dict()
     named = (
         *("compute_dtype", "preprocessing", "input_channels", "scan_channels", "classes", "trained_on", "dataset"),
         *("data_sha256", "splits_sha256", "config_sha256", "versions"),
     )
     cell = {name: values[name] for name in ("arm", "label_fraction", "seed", "subset_draw")}
-    phase = "finetune" if about.task == "segmentation" else "pretrain"
+    phase = "finetune" if one.record.task == "segmentation" else "pretrain"
     folder.mkdir(parents=True)
     save_weights(folder / "best", one.params)
-    write_json_atomic(folder / "config.json", to_json(config))
-    manifest = {**{name: values[name] for name in named}, "cell": {**cell, "phase": phase}}
+    write_json_atomic(folder / "config.json", to_json(config or config_of(one)))
+    manifest = {**{name: values[name] for name in named}, "cell": {**cell, "phase": phase}, **in_manifest}
     write_json_atomic(folder / "manifest.json", manifest)
     write_json_atomic(folder / "result.json", {"best_crc32": crc32(jax.tree.map(np.asarray, one.params))})
     return folder

@@ -20,24 +20,30 @@ _SLAB_BYTES = 2**24  # of the file's voxels that are converted at a time
 _GZIP = zlib.MAX_WBITS + 16
 _STEPS = 65535  # of a share, in uint16
 _ROUNDING = 1e-6  # by which a share in float32 may lie outside 0 to 1
+_PLACES = (
+    *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("sform_code", "srow_x", "srow_y", "srow_z"),
+)  # of a header, besides pixdim
+Header = nib.Nifti1Header  # that of NIfTI-2 is one too
 
 
-def write_nifti(path: Path, volume: np.ndarray, scan: Scan | ScanRecord) -> None:
+def write_nifti(path: Path, volume: np.ndarray, scan: Scan | ScanRecord, like: Header | None = None) -> None:
     """Write an RAS volume (X, Y, Z) of `scan` back in the orientation, shape and affine of the scan's file.
 
     Floats become float32 (NaN stays), bool and whole numbers of 0 to 255 uint8. volume: may be a view or a memory map;
     it is converted and compressed slab by slab. path: ends in .nii or .nii.gz; written under a temporary name, then
-    renamed; the same volume gives the same bytes. Raises InputError for another name, another shape than the scan's,
-    and whole numbers that uint8 does not hold.
+    renamed; the same volume gives the same bytes. like: of the scan's file when that is NIfTI: qform, sform and their
+    codes are then as in it, so that viewers of either show both in one place. Raises InputError for another name,
+    another shape than the scan's, and whole numbers that uint8 does not hold.
     """
     path = Path(path)
     dtype = np.dtype(np.float32) if volume.dtype.kind == "f" else np.dtype(np.uint8)
     if not _holds(dtype, volume):
         raise InputError(f"{path}: got {volume.dtype} voxels, expected floats, or whole numbers from 0 to 255")
-    _write(path, volume, scan, dtype, None, lambda slab: slab.astype(dtype, copy=False))
+    _write(path, volume, scan, (dtype, None, like), lambda slab: slab.astype(dtype, copy=False))
 
 
-def write_share(path: Path, volume: np.ndarray, scan: Scan | ScanRecord) -> None:
+def write_share(path: Path, volume: np.ndarray, scan: Scan | ScanRecord, like: Header | None = None) -> None:
     """Write shares of 0 to 1 (probabilities, uncertainty) as uint16 with a slope of 1/65535, which readers apply.
 
     volume: RAS (X, Y, Z) of floats. Everything else as in `write_nifti`. InputError for other types, and for a value
@@ -56,7 +62,7 @@ def write_share(path: Path, volume: np.ndarray, scan: Scan | ScanRecord) -> None
         shares *= _STEPS
         return np.rint(shares, out=shares).astype(np.uint16)
 
-    _write(path, volume, scan, np.dtype(np.uint16), 1 / _STEPS, steps)
+    _write(path, volume, scan, (np.dtype(np.uint16), 1 / _STEPS, like), steps)
 
 
 def _holds(dtype: np.dtype, volume: np.ndarray) -> bool:
@@ -70,11 +76,10 @@ def _write(
     path: Path,
     volume: np.ndarray,
     scan: Scan | ScanRecord,
-    dtype: np.dtype,
-    slope: float | None,
+    about: tuple[np.dtype, float | None, Header | None],
     convert: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    """convert: from a slab of the volume to voxels of `dtype`."""
+    """about: type of the voxels, their slope, header of the scan's file; convert: a slab of the volume to voxels."""
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{path}: expected a name that ends in .nii or .nii.gz")
     affine = np.asarray(scan.original_affine, np.float64)
@@ -84,12 +89,12 @@ def _write(
             f"{path}: got a volume of shape {volume.shape} in RAS, which is {stored.shape} in the order of the file, "
             f"expected {tuple(scan.original_shape)}; give a volume on the scan's own grid"
         )
-    head = _header(stored.shape, dtype, affine, slope)
+    head = _header(stored.shape, affine, *about)
 
     def fill(stream: BinaryIO) -> None:
         # One compression level and no time in the header of gzip, so that equal volumes give equal files.
         packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP) if path.suffix == ".gz" else None
-        for part in _parts(head, stored, dtype, convert):
+        for part in _parts(head, stored, about[0], convert):
             stream.write(packer.compress(part) if packer else part)
         if packer:
             stream.write(packer.flush())
@@ -115,7 +120,9 @@ def _parts(
         yield memoryview(slab.T).cast("B")  # type: ignore[arg-type]
 
 
-def _header(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, slope: float | None) -> bytes:
+def _header(
+    shape: tuple[int, ...], affine: np.ndarray, dtype: np.dtype, slope: float | None, like: Header | None
+) -> bytes:
     """With sform and qform, since some viewers read only one of them; a quaternion cannot tell of sheared axes."""
     image = nib.Nifti1Image(np.broadcast_to(np.zeros((), dtype), shape), affine)
     image.header.set_xyzt_units("mm")
@@ -124,7 +131,18 @@ def _header(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, slope: 
     if corner_distance_mm(shape, image.get_qform(), affine) > _SAME_PLACE_MM:
         image.set_qform(None, 0)
     image.update_header()
-    image.header.set_slope_inter(1.0 if slope is None else slope, 0.0)
-    image.header["vox_offset"] = image.header.single_vox_offset
+    header = image.header if like is None else _placed_as(image.header, like, affine)
+    header.set_slope_inter(1.0 if slope is None else slope, 0.0)
+    header["vox_offset"] = header.single_vox_offset
     no_extension = bytes(4)
-    return bytes(image.header.binaryblock) + no_extension
+    return bytes(header.binaryblock) + no_extension
+
+
+def _placed_as(header: Any, like: Any, affine: np.ndarray) -> Any:
+    """With all that `like` says of the place of voxels, unless they would come to lie elsewhere than `affine` says."""
+    placed = header.copy()
+    for name in _PLACES:
+        placed[name] = like[name]
+    placed["pixdim"][:4] = like["pixdim"][:4]
+    same = corner_distance_mm(header.get_data_shape(), placed.get_best_affine(), affine) <= _SAME_PLACE_MM
+    return placed if same else header

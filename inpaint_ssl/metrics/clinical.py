@@ -98,8 +98,10 @@ def mean_hu(mask: np.ndarray, hu: np.ndarray) -> float:
             f"got a mask of shape {mask.shape} and HU of shape {hu.shape}, expected equal shapes; bring both to the "
             "scan's grid"
         )
-    values = hu[mask].astype(np.float64)  # sums of int16 or float32 would overflow or round
-    return float(values.mean()) if values.size and np.isfinite(values).all() else float("nan")
+    values = hu[mask]
+    if not values.size or (values.dtype.kind == "f" and not np.isfinite(values).all()):
+        return float("nan")
+    return float(values.mean(dtype=np.float64))  # a sum in int16 or float32 would overflow or round
 
 
 def percent_error(prediction: float, truth: float) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inpaint_ssl.data.labels import LabelRules
 from inpaint_ssl.data.readers.dataset_json import json_format
-from inpaint_ssl.data.readers.folder import is_named_as_label
+from inpaint_ssl.data.readers.folder import is_named_as_label, nifti_channels
 from inpaint_ssl.data.readers.layouts import (
     ENDINGS,
     Layout,
@@ -17,7 +17,6 @@ from inpaint_ssl.data.readers.layouts import (
     scan_entry,
     without_ending,
 )
-from inpaint_ssl.data.readers.nifti import nifti_channels
 from inpaint_ssl.data.scan import ScanEntry
 from inpaint_ssl.errors import InputError, Problems
 

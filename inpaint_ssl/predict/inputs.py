@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nibabel import Nifti1Header
+
 from inpaint_ssl.data import ReaderSettings, Scan, ScanEntry, ScanReader
 from inpaint_ssl.data.readers import NiftiDataset, open_images
+from inpaint_ssl.data.readers.folder import nifti_channels
 from inpaint_ssl.data.readers.layouts import ENDINGS, files_beneath
-from inpaint_ssl.data.readers.nifti import nifti_channels
-from inpaint_ssl.errors import InputError, Problems
+from inpaint_ssl.data.readers.nifti import nifti_header
+from inpaint_ssl.errors import InputError, Problems, one_line
 from inpaint_ssl.predict.images import list_images, one_image
 from inpaint_ssl.trained.record import ModelRecord
 
@@ -55,7 +58,7 @@ class Input:
             if found != len(self.channels):
                 raise InputError(
                     f"{self.entry.image_paths[0]} has {found} channel{'s' * (found != 1)}, the model was trained on "
-                    f"{len(self.channels)} ({', '.join(self.channels)})",
+                    f"{len(self.channels)} ({', '.join(self.channels)}); give a scan with these, or another model",
                     "geometry",
                 )
             scan = self.reader.read(self.entry)
@@ -65,11 +68,15 @@ class Input:
 
     def shown(self) -> list[str]:
         """Its files as they may be written: relative to the input, free of patients' names where ids are hashed."""
-        return [self.reader.shown_path(path) for path in self.reader.sources(self.entry)]
+        return [one_line(self.reader.shown_path(path)) for path in self.reader.sources(self.entry)]
 
     def stamps(self) -> dict[str, list[int]]:
         """Shown path -> bytes and time of change (ns) of each of its files; InputError when one has gone."""
         return stamps(self.reader, self.entry)
+
+    def nifti_header(self) -> Nifti1Header | None:
+        """Of its (first) file; None for other formats."""
+        return nifti_header(self.entry.image_paths[0]) if isinstance(self.reader, NiftiDataset) else None
 
     def source_images(self) -> list[tuple[str, int]] | None:
         """Of a DICOM series (file, frame in it) of every slice, in the order of axis 2 of Scan.original_shape; None for
@@ -92,7 +99,7 @@ def stamps(reader: ScanReader, entry: ScanEntry) -> dict[str, list[int]]:
     """Shown path -> bytes and time of change (ns) of each file of a scan; InputError when one has gone."""
     found = {}
     for path in reader.sources(entry):
-        shown = reader.shown_path(path)
+        shown = one_line(reader.shown_path(path))
         try:
             state = os.stat(path)
         except OSError as error:
@@ -174,15 +181,15 @@ def _listed(readers: Sequence[ScanReader], channels: tuple[str, ...], notes: Seq
     scans: dict[str, Input] = {}
     for reader in readers:
         for entry in reader.entries:
-            scan_id = entry.scan_id
+            scan_id = own_id = one_line(entry.scan_id)  # file names need not be UTF-8, records and pages are
             for number in itertools.count(2):
                 if scan_id not in scans:
                     break
-                scan_id = f"{entry.scan_id}-{number}"  # a DICOM series that has the name of a NIfTI file
+                scan_id = f"{own_id}-{number}"  # a DICOM series that has the name of a NIfTI file
             own = replace(entry, has_label=False, label_path="", split="")
             scans[scan_id] = Input(scan_id, own, reader, channels)
     told = [note for reader in readers for note in reader.notes if not note.endswith(_OF_NO_CONCERN)]
-    return Inputs(tuple(scans.values()), tuple(map(_in_own_words, (*notes, *told))))
+    return Inputs(tuple(scans.values()), tuple(one_line(_in_own_words(note)) for note in (*notes, *told)))
 
 
 def _without_predictions(files: list[Path], root: Path) -> tuple[list[Path], list[str]]:

@@ -201,5 +201,5 @@ def _png(canvas: np.ndarray) -> bytes:
     picture = Image.fromarray(canvas, mode="P")
     picture.putpalette(list(_palette()))
     content = io.BytesIO()
-    picture.save(content, format="PNG", compress_level=9)
+    picture.save(content, format="PNG", compress_level=6)
     return content.getvalue()

@@ -76,6 +76,7 @@ def write_index(output: Path, about: Mapping[str, Any], records: Sequence[Mappin
         "versions": list(about.get("versions", {}).items()),
         "seconds": about.get("seconds"),
         "has_dicom": any(record.get("dicom_seg") for record in done),
+        "hash_ids": bool(about.get("settings", {}).get("hash_ids")),
     }
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,8 +190,7 @@ class Segmenter:
         votes = []
         for number, (key, params, flips) in enumerate(self._views, start=1):
             program = views_program(key, (flips,), in_parts)
-            found = [program(params, *one) for one in inputs]  # all are under way before the first is fetched
-            probability = self._on_own_grid(work, part, found)
+            probability = self._on_own_grid(work, part, _ahead(program(params, *one) for one in inputs))
             if self.uncertainty:
                 votes.append(label_map(probability, self.record.threshold))
             difference = probability - mean
@@ -202,7 +201,7 @@ class Segmenter:
         agreement.add(votes)
         return mean, np.sqrt(squares / self.views).max(axis=-1)
 
-    def _on_own_grid(self, work: _Work, part: slice, found: list[jax.Array]) -> np.ndarray:
+    def _on_own_grid(self, work: _Work, part: slice, found: Iterable[jax.Array]) -> np.ndarray:
         """The tiles' outputs (1, batch, H, W, K) put together, and resampled back, (n, rows, columns, K)."""
         count = part.stop - part.start
         whole = np.zeros((count, *work.centre.slice_size, self.record.outputs), np.float32)
@@ -238,6 +237,16 @@ class _Agreement:
 
 def _on_and_off(count: int) -> Iterator[tuple[bool, ...]]:
     return itertools.product((False, True), repeat=count)
+
+
+def _ahead(outputs: Iterable[jax.Array]) -> Iterator[jax.Array]:
+    """The same, with some more under way: the device need not wait, and those of many tiles are not held together."""
+    pending: deque[jax.Array] = deque()
+    for one in outputs:
+        pending.append(one)
+        if len(pending) > _IN_FLIGHT:
+            yield pending.popleft()
+    yield from pending
 
 
 def _fetched(part: slice, output: jax.Array, tile: Tile) -> tuple[int, np.ndarray]:

@@ -43,18 +43,15 @@ def test_of_several_channels_that_of_the_first_or_of_the_case(tmp_path: Path) ->
     assert [reader.read(entry).acquisition["te_ms"] for entry in reader.entries] == pytest.approx([5.0, 7.0])
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "knee.json is not valid JSON"),
-        ("[1]", "knee.json: expected a JSON object"),
-        ('{"EchoTime": "short"}', "knee.json: EchoTime is 'short', expected a number"),
-        ('{"EchoTime": NaN}', "knee.json: EchoTime is nan"),
-        ('{"FlipAngle": true}', "knee.json: FlipAngle is True"),
-    ],
-)
-def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_no_json_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "knee.nii.gz", np.asarray(random_image(0, SHAPE)))
+    (tmp_path / "knee.json").write_text("{")
+    with pytest.raises(InputError, match=r"knee.json is not valid JSON .* or remove it"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"EchoTime": "short", "FlipAngle": true, "RepetitionTime": NaN}', "7"])
+def test_what_says_nothing_of_the_acquisition_is_passed_over(tmp_path: Path, text: str) -> None:
     save(tmp_path / "knee.nii.gz", np.asarray(random_image(0, SHAPE)))
     (tmp_path / "knee.json").write_text(text)
-    with pytest.raises(InputError, match=said):
-        read(tmp_path)
+    assert read(tmp_path)[0].acquisition == {}

@@ -16,6 +16,7 @@ from small_model import model, preprocessing, record, write_run
 from experiments.predict import main
 from inpaint_ssl import progress
 from inpaint_ssl.bundle import load_bundle, write_bundle
+from inpaint_ssl.predict.scan import OneScan
 from inpaint_ssl.qdess import QdessSequence, echo_ratio
 from inpaint_ssl.trained.segmenter import Segmenter
 
@@ -251,7 +252,47 @@ def test_a_full_disk_ends_the_command_alone(runs, scans: Path, tmp_path: Path, c
 
 def test_the_progress_line_counts_slices_within_a_scan(runs, scans: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_PLAIN_LINES", 0.0)
-    flags = (f"--model={runs[0]}", f"--input={scans}", f"--output={tmp_path / 'out'}", "--batch_size=6")
+    flags = (f"--model={runs[0]}", f"--input={scans}", f"--output={tmp_path / 'out'}", "--batch_size=2")
     assert command(*flags) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "scan 0/2 case 0 6 slices" in shown and "scan 1/2 case 1 14 slices" in shown
+    assert "scan 0/2 case 0 2 slices" in shown and "scan 1/2 case 1 5 slices" in shown
+
+
+def test_what_no_reader_foresees_fails_its_scan_alone(
+    runs: list[Path], scans: Path, tmp_path: Path, monkeypatch
+) -> None:
+    inner, seen = OneScan._write_mask, []
+
+    def failing(self, given, *rest):
+        if given.scan_id == "case 0":
+            raise ZeroDivisionError("by zero")
+        seen.append(given.scan_id)
+        return inner(self, given, *rest)
+
+    monkeypatch.setattr(OneScan, "_write_mask", failing)
+    flags = (f"--model={runs[0]}", f"--input={scans}", f"--output={tmp_path / 'out'}")
+    assert command(*flags) == 1 and seen == ["case 1"]
+    records = json.loads((tmp_path / "out" / "predictions.json").read_text())["scans"]
+    assert "scan case 0: an unforeseen ZeroDivisionError in test_predict.py, line" in records["case 0"]["error"]
+    (scans / "case 0.nii.gz").unlink()  # given up: the page forgets it
+    assert command(*flags) == 0
+    assert "case 0" not in (tmp_path / "out" / "measurements.csv").read_text()
+
+
+def test_an_interruption_leaves_tables_of_what_is_done(
+    runs: list[Path], scans: Path, tmp_path: Path, monkeypatch
+) -> None:
+    inner = OneScan._write_mask
+
+    def interrupted(self, given, *rest):
+        if given.scan_id == "case 1":
+            raise KeyboardInterrupt
+        return inner(self, given, *rest)
+
+    flags = (f"--model={runs[0]}", f"--input={scans}", f"--output={tmp_path / 'out'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(OneScan, "_write_mask", interrupted)
+        assert command(*flags) == 130
+    table = (tmp_path / "out" / "measurements.csv").read_text()
+    assert "case 0" in table and "case 1" not in table and "case 0" in (tmp_path / "out" / "index.html").read_text()
+    assert command(*flags) == 0 and "case 1" in (tmp_path / "out" / "measurements.csv").read_text()

@@ -91,6 +91,13 @@ def test_what_is_said_of_scans(tmp_path: Path) -> None:
     assert sorted_by[0] == "25431.25" and sorted_by[6] == "0.1234" and sorted_by[8] == ""
 
 
+@pytest.mark.parametrize("hash_ids", [True, False])
+def test_hashes_are_claimed_only_where_they_are_used(tmp_path: Path, hash_ids: bool) -> None:
+    shown = words(page_of(tmp_path, [scan_record("a", dicom_seg="masks/a.dcm")], settings={"hash_ids": hash_ids}))
+    assert "no other file" not in shown
+    assert ("everything else here names scans of DICOM by hashes alone." in shown) == hash_ids
+
+
 def test_what_is_said_of_models(tmp_path: Path) -> None:
     scores = [("average", 0.812, 0.74, 0.861), ("brainstem", 0.7, None, None)]
     card = {

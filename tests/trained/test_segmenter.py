@@ -1,6 +1,9 @@
 """Whole scans through a network, against evaluation's own path, and tiles, views and agreement by brute force."""
 
 import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +14,8 @@ from small_model import model, preprocessing, probabilities, record
 from inpaint_ssl.data import Scan, ScanEntry, source_of
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.evaluate import _predicted
-from inpaint_ssl.trained.networks import network
+from inpaint_ssl.trained import segmenter
+from inpaint_ssl.trained.networks import network, views_program
 from inpaint_ssl.trained.segmenter import Segmenter
 
 SPACING = (1.0, 1.25, 2.0)
@@ -118,6 +122,27 @@ def test_a_scan_far_larger_than_the_images_is_covered() -> None:
     filled = np.full((61, 70, 2, 2), np.nan, np.float32)
     Segmenter([one], batch_size=2).segment(image, SPACING, probabilities=filled)
     assert np.isfinite(filled).all() and filled.min() >= 0 and filled.max() <= 1 + 1e-6
+
+
+def test_outputs_of_many_tiles_are_not_held_together(monkeypatch) -> None:
+    """A slice in tiles takes, with many classes, far more memory than the slice."""
+    made: list[weakref.ref] = []
+    held = []
+
+    def counting(*key: Any) -> Callable[..., jax.Array]:
+        program = views_program(*key)
+
+        def call(*inputs: Any) -> jax.Array:
+            output = program(*inputs)
+            made.append(weakref.ref(output))
+            held.append(sum(one() is not None for one in made))
+            return output
+
+        return call
+
+    monkeypatch.setattr(segmenter, "views_program", counting)
+    Segmenter([model()], batch_size=2).segment(scan_image((64, 64, 2)), SPACING)
+    assert len(made) == 7 * 7 and max(held) <= 5
 
 
 def test_views_are_averaged_and_compared() -> None:

@@ -1,6 +1,7 @@
 """A folder of NIfTI files: images/ and labels/ of the same names, or labels beside their images."""
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from inpaint_ssl.data.readers.layouts import (
     scan_entry,
     without_ending,
 )
-from inpaint_ssl.data.readers.nifti import nifti_channels, read_nifti
+from inpaint_ssl.data.readers.nifti import nifti_header, read_nifti
 from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import ScanEntry
 from inpaint_ssl.errors import InputError, Problems
@@ -176,3 +177,8 @@ def _first_readable(items: Sequence[_Item], read: Callable[[_Item], _Result]) ->
         with contextlib.suppress(InputError):
             return read(item)
     return read(items[-1])
+
+
+def nifti_channels(path: str) -> int:
+    """How many values a voxel has, from the header; InputError as for read_nifti."""
+    return math.prod(nifti_header(path).get_data_shape()[3:])

@@ -183,9 +183,9 @@ def _common_dtype(dtypes: list[np.dtype]) -> np.dtype:
     return np.result_type(*dtypes) if all(dtype.kind in "iu" for dtype in dtypes) else np.dtype(np.float32)
 
 
-def nifti_channels(path: str) -> int:
-    """How many values a voxel has, from the header; InputError as for read_nifti."""
-    return _damage_named(path, lambda: math.prod(_open_header(path).shape[3:]))
+def nifti_header(path: str) -> nib.Nifti1Header:
+    """The header, also of NIfTI-2; InputError as for read_nifti."""
+    return _damage_named(path, lambda: _open_header(path).header)
 
 
 def nifti_dtype(path: str) -> np.dtype:

@@ -38,8 +38,8 @@ def sidecar_of(image_paths: Sequence[str]) -> str:
 def read_sidecar(path: str) -> dict[str, float]:
     """What it tells of the acquisition, in the names and units of Scan.acquisition; {} for the path "".
 
-    Other keys are passed over. Raises InputError (kind "listing") naming the file when it is no JSON object, or gives
-    no number where one belongs.
+    Other keys are passed over, and so are values that are no numbers and files that hold no object: whatever lies
+    beside an image need not be about it. Raises InputError (kind "listing") naming the file when it is no JSON.
     """
     if not path:
         return {}
@@ -47,14 +47,9 @@ def read_sidecar(path: str) -> dict[str, float]:
         content = read_json(Path(path), "how a scan was acquired")
     except InputError as error:
         raise InputError(f"{error}, or remove it", "listing") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object; mend or remove the file", "listing")
     found: dict[str, float] = {}
-    for key, (name, factor) in _KEYS.items():
+    for key, (name, factor) in _KEYS.items() if isinstance(content, dict) else ():
         value = content.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f"{path}: {key} is {value!r}, expected a number; correct or remove the file", "listing")
-        found[name] = value * factor
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            found[name] = value * factor
     return found

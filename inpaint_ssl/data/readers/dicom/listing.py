@@ -157,32 +157,27 @@ class _Lister:
         return volumes, broken
 
     def _of_equal_channels(self, volumes: dict[tuple[str, ...], tuple[Series, Volume]]) -> tuple[str, ...]:
-        """The channels that most scans have, or of the number that a model takes; other scans are reported and left
-        out.
+        """The channels that most scans have, or those of the number that a model takes; other scans are reported and
+        left out.
         """
-        counts = Counter(volume.channel_names for _, volume in volumes.values())
         wanted = self._settings.scan_channels
-        if wanted:
-            counts = Counter({names: n for names, n in counts.items() if len(names) == len(wanted)})
+        counts = Counter(
+            volume.channel_names
+            for _, volume in volumes.values()
+            if not wanted or len(volume.channel_names) == len(wanted)
+        )
         usual = max(counts, key=lambda names: (counts[names], -len(names)), default=())
         for key, (series, volume) in list(volumes.items()):
             names = volume.channel_names
-            if names == usual or len(names) == len(wanted):
-                continue
-            del volumes[key]
-            series_is, shown = self._place(series).series, ", ".join(names)
-            if wanted:
-                self._report(
-                    f"{series_is} has {len(names)} channel{'s' * (len(names) > 1)} ({shown}), the model was trained on "
-                    f"{len(wanted)} ({', '.join(wanted)})",
-                    "geometry",
-                )
-            else:
-                self._report(
-                    f"{series_is} has the channels {shown}, but most scans of the data set have {', '.join(usual)}; "
-                    "move it to a data set of its own",
-                    "geometry",
-                )
+            if names != usual:
+                del volumes[key]
+                what = f"the channels {', '.join(names)}, but most scans of the data set have {', '.join(usual)}"
+                if wanted:
+                    plural = "s" * (len(names) > 1)
+                    what = f"{len(names)} channel{plural} ({', '.join(names)}), the model was trained on "
+                    what += f"{len(wanted)} ({', '.join(wanted)})"
+                remedy = "leave it out" if wanted else "move it to a data set of its own"
+                self._report(f"{self._place(series).series} has {what}; {remedy}", "geometry")
         return usual
 
     def _label_files(
