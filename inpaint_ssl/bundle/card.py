@@ -62,6 +62,10 @@ class MetricsCard:
             card = cls(**numbers, **texts, level=float(values["level"]), scores=scores)
             if card.metric not in UNITS:
                 raise ValueError(f"no metric {card.metric!r}")
+            counts = (card.subjects, card.scans, *(one.subjects for one in scores))
+            ends = [end for one in scores for end in (one.mean, one.lower, one.upper) if end is not None]
+            if not scores or min(counts) < 0 or not 0 < card.level < 1 or not all(map(math.isfinite, ends)):
+                raise ValueError("it has no scores, or numbers that cannot be")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{where}: the metrics card cannot be read ({error}); get the file again") from None
         return card

@@ -19,6 +19,7 @@ PLACES = (
     *("split.file", "study.from", "transfer.pretrained", "transfer.pretrained_study"),
     *("engine.compilation_cache", "slurm.", "distributed."),
 )
+_FEW = 10  # subjects; below, BCa intervals cover less than they say
 _EMPTY = {"engine.compilation_cache": "auto"}  # where "" is no choice
 CITATION = {
     "method": (
@@ -197,11 +198,12 @@ def _card(card: MetricsCard | None) -> str:
     rows = [(one.name, *map(_number, (one.mean, one.lower, one.upper)), one.subjects) for one in card.scores]
     name = "Dice" if card.metric == "dice" else "L2 norm of the difference between restored and original slice"
     per_cent = f"{100 * card.level:g} %"
+    few = f"Intervals of fewer than {_FEW} subjects are too narrow.\n\n" if card.subjects < _FEW else ""
     columns = ("class" if card.metric == "dice" else "channel", "mean", f"{per_cent} from", "to", "subjects")
     return (
         f"## Metrics\n\n{name} ({card.unit}) on {card.scans} {card.part} scans of {card.subjects} subjects of "
         f"{_cell(card.dataset)}, which the weights never saw; {per_cent} intervals (BCa bootstrap over subjects).\n\n"
-        f"{_table(columns, rows)}\n\nSplits (SHA-256): {card.splits_sha256}"
+        f"{_table(columns, rows)}\n\n{few}Splits (SHA-256): {card.splits_sha256}"
     )
 
 

@@ -14,13 +14,16 @@ from inpaint_ssl.bundle.archive import MODEL, NETWORK, WEIGHTS, read_archive
 from inpaint_ssl.bundle.card import MetricsCard
 from inpaint_ssl.bundle.export import load_network
 from inpaint_ssl.bundle.weights import from_safetensors
+from inpaint_ssl.config import RULES
 from inpaint_ssl.data.geometry import ras_orientation
 from inpaint_ssl.errors import InputError
+from inpaint_ssl.measure import Measures
+from inpaint_ssl.memory import GIB, free_bytes
 from inpaint_ssl.trained.record import ModelRecord
 from inpaint_ssl.trained.run import TrainedModel
 from inpaint_ssl.trained.segmenter import Segmenter
 
-_LARGEST_SIDE = 2**14  # pixels of an image; a damaged record must not ask for all memory
+_SMALLEST_SPACING = 0.01  # mm to which slices are resampled: finer ones would take all memory
 _SAME_SPACING = 0.01  # of the spacing: headers round
 _TEXTS = ("task", "compute_dtype", "study", "dataset", "arm", "data_sha256", "splits_sha256", "config_sha256")
 
@@ -41,7 +44,7 @@ class Bundle:
         self._network = network
 
     def __repr__(self) -> str:
-        return f"Bundle({self.model.origin!r}: {self.record.task} of {self.record.study}, labels {self.labels})"
+        return f"Bundle({self.model.origin!r}: {self.record.task} of {self.record.study!r}, labels {self.labels})"
 
     def segment(
         self,
@@ -79,6 +82,7 @@ class Bundle:
             spacing = [own[axis] for axis in np.argsort(orientation[:, 0])]
         if spacing is None:
             raise InputError("got neither spacing_mm nor affine; give the size of a voxel in mm along X, Y and Z")
+        flips = (flips,) if isinstance(flips, str) else flips
         segmenter = Segmenter([self.model], batch_size=batch_size, flips=flips, overlap=overlap)
         found = segmenter.segment(image, spacing, name="the array")
         mask = self.record.stored(found.labels)
@@ -116,14 +120,17 @@ def _record(about: Mapping[str, Any], where: str) -> ModelRecord:
     if not isinstance(values, dict) or any(not isinstance(values.get(name), str) for name in _TEXTS):
         raise InputError(f"{where}: the record of the model is missing or has other types; get the file again")
     record = ModelRecord.from_dict(values, where)
-    if max(record.preprocessing.image_size) > _LARGEST_SIDE:
-        raise InputError(f"{where}: images of {record.preprocessing.image_size} pixels; get the file again")
+    try:
+        _check_applicable(record)
+    except (InputError, AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{where}: the record of the model cannot be used ({type(error).__name__}: {error}); get the file again"
+        ) from None
     labels, citation = about.get("labels"), about.get("citation")
     as_expected = (
         isinstance(labels, list)
         and all(isinstance(one, dict) for one in labels)
-        and {one.get("name"): one.get("value") for one in labels} == record.labels
-        and len(labels) == len(record.labels)
+        and [(one.get("name"), one.get("value")) for one in labels] == list(record.labels.items())
         and all(re.fullmatch("#[0-9a-f]{6}", str(one.get("colour"))) for one in labels)
         and isinstance(citation, dict)
         and all(isinstance(text, str) for text in citation.values())
@@ -131,6 +138,35 @@ def _record(about: Mapping[str, Any], where: str) -> ModelRecord:
     if not as_expected:
         raise InputError(f"{where}: labels or citation are not those of the record; get the file again")
     return record
+
+
+def _check_applicable(record: ModelRecord) -> None:
+    """ValueError for a record, damaged or made to harm, with which applying its network would fail or take all memory.
+
+    AttributeError, KeyError, TypeError, OverflowError or InputError where a value is missing or of another type.
+    """
+    how, on = record.preprocessing, record.trained_on
+    given = {f"data.{name}": getattr(how, name) for name in ("image_size", "hu_windows", "target_spacing_mm")}
+    given |= {f"clinical.{name}": value for name, value in record.clinical.items()}
+    for name, value in given.items():
+        takes, expected = RULES[name]
+        if not takes(value):
+            raise ValueError(f"{name} is {value!r}, expected {expected}")
+    if any(mm < _SMALLEST_SPACING for mm in how.target_spacing_mm):
+        raise ValueError(f"resampling to {how.target_spacing_mm} mm, expected {_SMALLEST_SPACING} mm or more")
+    one_image = 4 * math.prod(how.image_size) * (len(record.input_channels) + record.filters[0])
+    if one_image > (free := free_bytes()):
+        raise ValueError(
+            f"one image of {how.image_size} pixels takes {one_image / GIB:.3g} GiB, {free / GIB:.3g} GiB are free"
+        )
+    channels = len(record.scan_channels)
+    if how.channels_out(channels) != len(record.input_channels) or (how.modality == "ct" and channels != 1):
+        raise ValueError(f"{channels} channels of a scan do not make {len(record.input_channels)} of the network")
+    if record.task == "segmentation":
+        Measures.from_config(record.clinical, record.classes, how.modality, channels)
+    ends = [end for low_and_high in on.ranges.values() for end in low_and_high]
+    if on.scans < 1 or not all(map(math.isfinite, ends)) or any(low > high for low, high in on.ranges.values()):
+        raise ValueError("trained_on is of no scans, or its ranges are no numbers from low to high")
 
 
 def _spacing(given: Any) -> list[float]:

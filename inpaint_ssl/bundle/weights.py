@@ -13,6 +13,8 @@ from inpaint_ssl.trained.networks import parameter_shapes
 from inpaint_ssl.trained.record import ModelRecord
 from inpaint_ssl.types import Params
 
+_LONGEST_HEADER = 2**20  # bytes: a network of twelve levels takes 20,000; every entry of one takes far more memory
+
 
 def named(params: Any) -> dict[str, Any]:
     """The leaves of a tree of dictionaries by their place, such as "encoder/level_0/conv_0/kernel"."""
@@ -32,6 +34,9 @@ def from_safetensors(content: bytes, record: ModelRecord, where: str) -> Params:
     Raises InputError naming `where` for bytes that are no safetensors, for tensors of other names, shapes or types than
     that network has, and for numbers that are not finite.
     """
+    header = int.from_bytes(content[:8], "little")
+    if header > _LONGEST_HEADER:
+        raise InputError(f"{where} holds no safetensors of a network: its header has {header} bytes; get it again")
     try:
         tensors = safetensors.load(content)
     except Exception as error:  # the library has an error of its own, and NumPy's come through it

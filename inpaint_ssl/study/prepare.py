@@ -30,7 +30,7 @@ from inpaint_ssl.files import read_json, sha256_of
 from inpaint_ssl.measure import Measures
 from inpaint_ssl.qdess import QdessSequence
 from inpaint_ssl.study.designs import cells_of
-from inpaint_ssl.study.pretrained import check_pretraining
+from inpaint_ssl.study.pretrained import check_pretraining, check_unchanged
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
     pretrained_on = {*splits.pretraining, *(subject for subjects in extents.values() for subject in subjects)}
     parts = {"training": splits.train, "validation": splits.validation}
     channel_names = _channel_names(dataset, preprocessing)
+    check_unchanged(config, workdir)  # also of a plan
     held_out = [scan for scan in source.scans if scan.subject_id in {*splits.validation, *splits.test}]
     found = check_pretraining(config, preprocessing, channel_names, dataset.name, classes.names, held_out)
     _tell(found, notes, console)

@@ -6,7 +6,7 @@ study that goes on never begins another run with others. No jax is imported befo
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,13 +167,28 @@ def _run_elsewhere(folder: Path) -> _Elsewhere:
     return _Elsewhere(str(path), record, frozenset(subjects))
 
 
-def trained_on_elsewhere(config: ConfigDict, start: Cell) -> "TrainedOn | None":
-    """The scans that the weights of `start` were trained on, when that was elsewhere; else None."""
+def trained_on_elsewhere(config: ConfigDict, start: Cell, scan_channels: Sequence[str]) -> "TrainedOn | None":
+    """The scans that the weights of `start` were trained on, when that was elsewhere; else None.
+
+    Ranges of channels are left out where theirs are not `scan_channels`, those of our scans.
+    """
     if not is_elsewhere(config, start):
         return None
     if config.transfer.pretrained:
-        return _bundled(config).record.trained_on
-    return _run_elsewhere(_earlier_folders(config)[start.seed]).record.trained_on
+        record = _bundled(config).record
+    else:
+        record = _run_elsewhere(_earlier_folders(config)[start.seed]).record
+    if record.scan_channels == tuple(scan_channels):
+        return record.trained_on
+    ranges = {name: ends for name, ends in record.trained_on.ranges.items() if not name.startswith("channel_")}
+    return replace(record.trained_on, ranges=ranges)
+
+
+def trained_on_both(own: "TrainedOn", scans: Sequence[ScanInfo], before: "TrainedOn") -> "TrainedOn":
+    """`own`, which is of `scans`, joined with `before`; a scan that is in both counts once, and so does its subject."""
+    hashes, both = set(before.image_sha256), own.joined(before)
+    twice = {scan.scan_id: scan.subject_id for scan in scans if scan.image_sha256 in hashes}
+    return replace(both, scans=both.scans - len(twice), subjects=both.subjects - len(set(twice.values())))
 
 
 def check_pretraining(
@@ -221,8 +236,13 @@ def _check_input(one: _Elsewhere, config: ConfigDict, ours: Mapping[str, Any]) -
 
 
 def _check_network(one: _Elsewhere, config: ConfigDict, classes: tuple[str, ...]) -> None:
-    """InputError for what the shapes of parameters do not show."""
+    """InputError for another network, and for what the shapes of parameters do not show."""
     record = one.record
+    if record.filters != tuple(config.model.filters):
+        raise InputError(
+            f"{one.where}: the network had the filters {record.filters} in pretraining and has "
+            f"{tuple(config.model.filters)} here; use config.model.filters={record.filters}"
+        )
     if record.groups != config.model.groups:
         raise InputError(
             f"{one.where}: GroupNorm had {record.groups} groups in pretraining and has {config.model.groups} here; use "

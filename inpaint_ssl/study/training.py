@@ -23,7 +23,14 @@ from inpaint_ssl.study.cells import Cell, Group
 from inpaint_ssl.study.evaluation import Evaluator
 from inpaint_ssl.study.phases import Phases
 from inpaint_ssl.study.prepare import StudyData
-from inpaint_ssl.study.pretrained import RECORD, given_weights, is_elsewhere, start_weights, trained_on_elsewhere
+from inpaint_ssl.study.pretrained import (
+    RECORD,
+    given_weights,
+    is_elsewhere,
+    start_weights,
+    trained_on_both,
+    trained_on_elsewhere,
+)
 from inpaint_ssl.trained.record import TrainedOn
 from inpaint_ssl.training import LoopSettings, SeedRun, TrainingRun, TrainResult, last_step, train
 from inpaint_ssl.transfer import GraftReport, graft
@@ -228,11 +235,11 @@ class Trainer:
     def _trained_on(self, cell: Cell, source: SliceSource) -> TrainedOn:
         """The scans that a run's weights come from, those of its pretraining included, here or elsewhere."""
         scans, start = list(source.scans), _pretraining_of(cell)
-        elsewhere = None if start is None else trained_on_elsewhere(self.config, start)
+        elsewhere = None if start is None else trained_on_elsewhere(self.config, start, self.data.scan_channels)
         if start is not None and not is_elsewhere(self.config, start):
             scans += self.data.pretraining_of(start.config(self.config)).scans
         own = TrainedOn.of(scans, self.config.data.modality)
-        return own if elsewhere is None else own.joined(elsewhere)
+        return own if elsewhere is None else trained_on_both(own, scans, elsewhere)
 
 
 def _pretraining_of(cell: Cell) -> Cell | None:

@@ -44,7 +44,8 @@ def load_run(folder: Path) -> TrainedModel:
 
 def _check_is_run(folder: Path) -> None:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected the folder of a run, or a bundle (a .zip)")
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"{folder} {what}; expected the folder of a run, such as <study>/finetune/<name>")
     missing = [name for name in _FILES if not (folder / name).exists()]
     if not missing:
         return

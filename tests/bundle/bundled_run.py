@@ -1,18 +1,17 @@
-"""The folder of a run, as a study writes it, of a small network with random weights."""
+"""Runs with conspicuous ids, places and rows, and their bundles."""
 
 import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+import small_model
 from ml_collections import ConfigDict
 
-from configs import base
+from inpaint_ssl.bundle import write_bundle
 from inpaint_ssl.bundle.archive import MODEL, fingerprints, write_archive
-from inpaint_ssl.checkpoint import crc32, save_weights
-from inpaint_ssl.config import to_json
+from inpaint_ssl.data import ClassMap
 from inpaint_ssl.evaluate import SCAN_COLUMNS, SLICE_COLUMNS
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic
 from inpaint_ssl.trained.run import TrainedModel
@@ -21,8 +20,8 @@ CONSPICUOUS = ("conspicuous_scan", "conspicuous_subject", "conspicuous_folder")
 
 
 def config_of(model: TrainedModel) -> ConfigDict:
-    record, config = model.record, base.get_config()
-    config.study.name = record.study
+    """With conspicuous words wherever a setting can hold a path or a name of a machine."""
+    config = small_model.config_of(model)
     config.study["from"] = ("runs/conspicuous_folder",)
     config.data.root = "data/conspicuous_folder"
     config.data.unlabelled_roots = ("msd:data/conspicuous_folder",)
@@ -31,25 +30,7 @@ def config_of(model: TrainedModel) -> ConfigDict:
     config.engine.compilation_cache = config.transfer.pretrained_study = "data/conspicuous_folder"
     config.slurm.setup = ("source data/conspicuous_folder",)
     config.slurm.partition = config.distributed.coordinator = "conspicuous_folder"
-    config.model.filters, config.model.groups = record.filters, record.groups
-    config.evaluate.threshold = record.threshold
-    config.clinical = ConfigDict(dict(record.clinical))
     return config
-
-
-def manifest_of(model: TrainedModel) -> dict:
-    record = model.record
-    phase = "finetune" if record.task == "segmentation" else "pretrain"
-    names = ("compute_dtype", "dataset", "data_sha256", "splits_sha256", "config_sha256", "versions")
-    about = record.to_dict()
-    cell = {name: about[name] for name in ("arm", "label_fraction", "seed", "subset_draw")}
-    return {
-        **{name: about[name] for name in (*names, "preprocessing", "input_channels", "scan_channels", "classes")},
-        "trained_on": about["trained_on"],
-        "cell": {**cell, "phase": phase},
-        "training_scans": ["conspicuous_scan_0"],
-        "training_subjects": ["conspicuous_subject_0"],
-    }
 
 
 def dice_rows(model: TrainedModel, dice: np.ndarray, split: str = "test") -> list[dict]:
@@ -83,16 +64,37 @@ def norm_rows(model: TrainedModel, norms: np.ndarray) -> list[dict]:
 
 def write_run(folder: Path, model: TrainedModel, rows: list[dict] | None = None) -> Path:
     """rows: of per_scan.csv, or of per_slice.csv for a pretraining; None for a run that was not evaluated."""
-    folder.mkdir(parents=True)
-    write_json_atomic(folder / "config.json", to_json(config_of(model)))
-    write_json_atomic(folder / "manifest.json", manifest_of(model))
-    save_weights(folder / "best", model.params)
-    write_json_atomic(folder / "result.json", {"best_crc32": crc32(jax.tree.map(np.asarray, model.params))})
+    ids = {"training_scans": ["conspicuous_scan_0"], "training_subjects": ["conspicuous_subject_0"]}
+    small_model.write_run(folder, model, config_of(model), **ids)
     if rows is not None:
         segments = model.record.task == "segmentation"
         columns = SCAN_COLUMNS if segments else SLICE_COLUMNS
         write_csv_atomic(folder / ("per_scan.csv" if segments else "per_slice.csv"), columns, rows)
         write_json_atomic(folder / "evaluation.json", {})
+    return folder
+
+
+def model_of(task: str, seed: int = 0) -> TrainedModel:
+    """Of "mri", "ct" or "inpainting"."""
+    if task == "mri":
+        return small_model.model(seed=seed)
+    if task == "ct":
+        return small_model.model(small_model.record(small_model.preprocessing(modality="ct")), seed + 1)
+    changes = {"task": "inpainting", "outputs": 1, "classes": ClassMap((), ()), "arm": "", "label_fraction": 0.0}
+    return small_model.model(small_model.record(**changes), seed)
+
+
+def written(folder: Path) -> Path:
+    """`folder`, now with runs and bundles (.zip) of a segmentation of MRI and CT, and of a pretraining."""
+    for task in ("mri", "ct", "inpainting"):
+        model, rng = model_of(task), np.random.default_rng(0)
+        rows = (
+            norm_rows(model, rng.gamma(3, 2, (6, 4, 1)))
+            if task == "inpainting"
+            else dice_rows(model, rng.beta(4, 2, (8, 2)))
+        )
+        write_run(folder / task, model, rows)
+        write_bundle(folder / task, folder / f"{task}.zip")
     return folder
 
 

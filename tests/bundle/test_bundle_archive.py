@@ -149,6 +149,8 @@ def test_a_bomb_is_refused_before_it_is_read(tmp_path: Path) -> None:
     content = packed(contents(**{"config.json": bytes(10_000_000)}))
     assert len(content) < 20_000
     assert "config.json claims 10000000 bytes" in refusal(tmp_path, content)
+    nested = packed({**contents(), MODEL: b"[" + b"[]," * 6_000_000 + b"1]"})
+    assert "model.json claims 18000003 bytes" in refusal(tmp_path, nested)
     claimed = patched(write_archive(contents()), "weights.safetensors", 24, "<I", 2**31)
     assert "claims 2147483648 bytes, which 1500 stored bytes cannot hold" in refusal(tmp_path, claimed)
     deflated = packed(contents())

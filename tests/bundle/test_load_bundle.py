@@ -101,6 +101,7 @@ def test_options_are_those_of_the_segmenter(bundle: Bundle, trained: TrainedMode
     mask = bundle.segment(image, (1.0, 1.0, 1.0), **options)
     expected = Segmenter([trained], **options).segment(image, (1.0, 1.0, 1.0)).labels
     np.testing.assert_array_equal(mask, trained.record.stored(expected))
+    np.testing.assert_array_equal(mask, bundle.segment(image, (1.0, 1.0, 1.0), **{**options, "flips": "columns"}))
     assert (mask != bundle.segment(image, (1.0, 1.0, 1.0))).any()
 
 

@@ -76,6 +76,14 @@ def test_weights_of_another_format_are_refused(path: Path, tmp_path: Path, kind:
         load_bundle(repacked(path, tmp_path, weights_safetensors=content))
 
 
+def test_a_header_of_more_tensors_than_a_network_has_is_not_read(path: Path, tmp_path: Path) -> None:
+    """Each entry would take some kB of memory, and a zip holds a thousand times its size of them."""
+    none = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"tensor_{number}": none for number in range(20_000)}).encode()
+    with pytest.raises(InputError, match=rf"weights\.safetensors .*: its header has {len(header)} bytes"):
+        load_bundle(repacked(path, tmp_path, weights_safetensors=len(header).to_bytes(8, "little") + header))
+
+
 def set_in(*place: Any) -> Any:
     *names, last, value = place
 
@@ -100,7 +108,20 @@ def set_in(*place: Any) -> Any:
         (set_in("record", "outputs", 3), "no network has such outputs and classes"),
         (set_in("record", "classes", {}), "no network has such"),
         (set_in("record", "classes", {"bright": [300], "dim": [4]}), "values of classes"),
-        (set_in("record", "preprocessing", "image_size", [2**40, 2**40]), "pixels"),
+        (set_in("record", "preprocessing", "image_size", [2**40, 2**40]), "pixels takes"),
+        (set_in("record", "preprocessing", "image_size", [10**400, 16]), "cannot be used"),
+        (set_in("record", "preprocessing", "hu_windows", [["nan", 1.0]]), "data.hu_windows is"),
+        (set_in("record", "preprocessing", "target_spacing_mm", [0.0, 1.0]), "data.target_spacing_mm is"),
+        (set_in("record", "preprocessing", "target_spacing_mm", [1.0, 1.0, 1.0]), "data.target_spacing_mm is"),
+        (set_in("record", "preprocessing", "target_spacing_mm", [1e-9, 1e-9]), "resampling to"),
+        (set_in("record", "scan_channels", ["a", "b", "c"]), "3 channels of a scan do not make 2 of the network"),
+        (set_in("record", "clinical", {}), "KeyError"),
+        (set_in("record", "clinical", "intramuscular_fat", ["off"]), "clinical.intramuscular_fat is"),
+        (set_in("record", "clinical", "another", 1), "clinical.another"),
+        (set_in("record", "clinical", "muscle_class", [1]), "AttributeError"),
+        (set_in("record", "trained_on", "scans", 0), "trained_on is of no scans"),
+        (set_in("record", "trained_on", "ranges", "spacing_x_mm", ["nan", "nan"]), "trained_on is of no scans"),
+        (set_in("record", "trained_on", "ranges", "spacing_x_mm", [2.0, 1.0]), "trained_on is of no scans"),
         (set_in("record", "preprocessing", "image_size", [15, 16]), "image_size"),
         (set_in("record", "preprocessing", "modality", "us"), "modality"),
         (set_in("record", "preprocessing", "version", 99), "version"),
@@ -109,10 +130,15 @@ def set_in(*place: Any) -> Any:
         (set_in("record", "clinical", []), "cannot be used"),
         (set_in("record", "more", 1), "cannot be used"),
         (set_in("labels", []), "labels or citation are not those of the record"),
+        (set_in("labels", 0, "name", []), "labels or citation are not those of the record"),
         (set_in("labels", 0, "value", 2), "labels or citation are not those of the record"),
         (set_in("labels", 0, "colour", "javascript:"), "labels or citation are not those of the record"),
         (set_in("citation", 3), "labels or citation are not those of the record"),
         (set_in("card", []), "the metrics card cannot be read"),
+        (set_in("card", "scores", []), "the metrics card cannot be read"),
+        (set_in("card", "level", "nan"), "the metrics card cannot be read"),
+        (set_in("card", "subjects", -1), "the metrics card cannot be read"),
+        (set_in("card", "scores", 0, "mean", "inf"), "the metrics card cannot be read"),
         (set_in("members", "README.md", "sha256", "0" * 64), "README.md is not what was written"),
     ],
 )

@@ -61,6 +61,8 @@ def test_a_bundle_starts_what_its_run_would_have_started(first: Path, bundle: Pa
     weights = [best_weights(study / TUNED) for study in (folder, first)]
     jax.tree.map(np.testing.assert_array_equal, *weights)
     assert rows_of(folder / TUNED / "transfer.csv") == rows_of(first / TUNED / "transfer.csv")
+    seen = [json.loads((study / TUNED / "manifest.json").read_text())["trained_on"] for study in (folder, first)]
+    assert seen[0] == seen[1] and seen[0]["scans"] == len(seen[0]["image_sha256"]) == 6
     about = json.loads((folder / "manifest.json").read_text())["pretrained_from"]
     assert about == {
         "kind": "bundle", "name": "pretrained.zip", "sha256": file_sha256(bundle), "study": "tiny",
@@ -97,6 +99,8 @@ def test_another_data_set_with_one_channel(first: Path, bundle: Path, tmp_path: 
     shutil.copy(write_bundle(first / TUNED, tmp_path / "tuned.zip").path, shown)
     capsys.readouterr()
     assert tiny.run(folder, *start, "finetune.max_steps=3") == 2
+    assert "model.zip holds other weights than those" in capsys.readouterr().err
+    assert main([*tiny.arguments(folder, *start, "finetune.max_steps=3"), "--plan"]) == 2
     assert "model.zip holds other weights than those" in capsys.readouterr().err
 
 

@@ -18,7 +18,13 @@ from inpaint_ssl.files import file_sha256, write_json_atomic
 from inpaint_ssl.study import pretrained
 from inpaint_ssl.study.cells import Cell
 from inpaint_ssl.study.designs import cells_of
-from inpaint_ssl.study.pretrained import check_pretraining, check_unchanged, pretrained_from, trained_on_elsewhere
+from inpaint_ssl.study.pretrained import (
+    check_pretraining,
+    check_unchanged,
+    pretrained_from,
+    trained_on_both,
+    trained_on_elsewhere,
+)
 from inpaint_ssl.trained.record import ModelRecord, TrainedOn
 from inpaint_ssl.trained.run import TrainedModel
 
@@ -84,10 +90,28 @@ def test_what_fits_is_taken_as_it_is(given) -> None:
     assert checked(config) == []
     weights = pretrained.start_weights(config, Path("nowhere"), Cell("pretrain", 7))
     np.testing.assert_array_equal(weights["encoder"]["kernel"], np.ones(3))
-    assert trained_on_elsewhere(config, Cell("pretrain", 7)) == SCANS
-    assert trained_on_elsewhere(config, Cell("finetune", 7)) is None
-    assert trained_on_elsewhere(config_of(), Cell("pretrain", 7)) is None
+    assert trained_on_elsewhere(config, Cell("pretrain", 7), CHANNELS) == SCANS
+    assert trained_on_elsewhere(config, Cell("finetune", 7), CHANNELS) is None
+    assert trained_on_elsewhere(config_of(), Cell("pretrain", 7), CHANNELS) is None
     assert checked(config_of()) == [], "nothing is asked of a study that pretrains itself"
+
+
+def test_ranges_of_other_channels_say_nothing_of_ours(given) -> None:
+    ranges = {"spacing_x_mm": (1.0, 2.0), "channel_0_z_max": (3.0, 4.0), "channel_1_z_max": (3.0, 4.0)}
+    config = given(replace(BUNDLE, trained_on=replace(SCANS, ranges=ranges)))
+    assert trained_on_elsewhere(config, Cell("pretrain", 0), CHANNELS) == replace(SCANS, ranges=ranges)
+    found = trained_on_elsewhere(config, Cell("pretrain", 0), CHANNELS[1:])
+    assert found == replace(SCANS, ranges={"spacing_x_mm": (1.0, 2.0)})
+
+
+def test_scans_that_were_pretrained_on_elsewhere_count_once() -> None:
+    scans = held_out("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+    scans = [replace(scan, subject_id=f"subject_{number // 2}") for number, scan in enumerate(scans)]
+    own, before = TrainedOn.of(scans, "mri"), TrainedOn(3, 2, {}, ("a" * 64, "b" * 64, "e" * 64))
+    assert (own.scans, own.subjects) == (4, 2)
+    both = trained_on_both(own, scans, before)  # a and b are of one subject, which `before` had too
+    assert (both.scans, both.subjects, len(both.image_sha256)) == (5, 3, 5)
+    assert trained_on_both(own, scans, TrainedOn(1, 1, {}, ("f" * 64,))).scans == 5
 
 
 @pytest.mark.parametrize(
@@ -106,6 +130,11 @@ def test_what_fits_is_taken_as_it_is(given) -> None:
             replace(BUNDLE, input_channels=("T1", "T2")),
             MRI,
             r"input_channels was \['T1', 'T2'\] .*; .* set config.transfer.adapt_input to",
+        ),
+        (
+            replace(BUNDLE, filters=(16, 32)),
+            MRI,
+            r"the network had the filters \(16, 32\) .* use config.model.filters=\(16, 32\)",
         ),
         (replace(BUNDLE, groups=8), MRI, "GroupNorm had 8 groups in pretraining and has 16 here; use config.model.gro"),
     ],

@@ -71,7 +71,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "study" / "finetune" / "pretrained_seed-0", model())
     with pytest.raises(InputError, match=r"is a study; give the folder of one of its runs: finetune/pretr"):
         load_run(tmp_path / "study")
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="does not exist; expected the folder of a run"):
         load_run(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"is no folder of a run, config.json is missing"):
         load_run(tmp_path / "study" / "finetune")
