@@ -189,7 +189,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         (["--run=x", "--output=y", "z"], "got the word 'z'"),
         (["--run=x", "--outptu=y"], "outptu"),
         (["--run=x", "--output=y", "--verify=perhaps"], "verify"),
-        (["--run=x", "--output=y"], "x: no such folder"),
+        (["--run=x", "--output=y"], "x does not exist; expected the folder of a run"),
     ],
 )
 def test_what_the_command_cannot_use(words: list[str], complaint: str, capsys: pytest.CaptureFixture) -> None:
