@@ -2,8 +2,8 @@
 
 Prints tables and writes <output>/<benchmark>.json. --quick: tiny sizes and few rounds, to see that it runs; its numbers
 mean nothing. memory takes --config=configs/<file>.py, the study to be measured; prepare takes --root=<data set>; engine
-and training take --rounds=<n> and --only=<what>,<what>, such as seeds/vmap or 512x9, and write after every round. Exit
-codes: 0 done, 2 something given cannot be used, 130 interrupted.
+and training take --rounds=<n> and --only=<what>,<what>, such as seeds/vmap or 512x9, and write after every round;
+predict takes --only=speed,compiled,start,memory. Exit codes: 0 done, 2 something given cannot be used, 130 interrupted.
 """
 
 import argparse
@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, Callable[..., Path]] = {
 }
 
 IN_ROUNDS = ("engine", "training", "training_compiled")
+TAKING = {"rounds": IN_ROUNDS, "only": (*IN_ROUNDS, "predict")}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,12 +51,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--config", default="", help="memory: the study's settings; configs/quickstart.py without")
     parser.add_argument("--root", default="", help="prepare: a data set in the nnU-Net v2 layout to measure as well")
     parser.add_argument("--rounds", type=int, default=0, help="engine, training: rounds of measuring; 0 for enough")
-    parser.add_argument("--only", default="", help="engine, training: names of what is measured, with commas")
+    parser.add_argument("--only", default="", help="engine, training, predict: names of what is measured, with commas")
     options = parser.parse_args(arguments)
     options.only = tuple(name.strip() for name in options.only.split(",") if name.strip())
-    for name in ("rounds", "only"):
-        if getattr(options, name) and options.benchmark not in IN_ROUNDS:
-            raise InputError(f"--{name}: {options.benchmark} has its own; expected it with {', '.join(IN_ROUNDS)}")
+    for name, taking in TAKING.items():
+        if getattr(options, name) and options.benchmark not in taking:
+            raise InputError(f"--{name}: {options.benchmark} has its own; expected it with {', '.join(taking)}")
     if options.rounds < 0:
         raise InputError(f"--rounds: got {options.rounds}, expected 1 or more, or 0 for enough of them")
     if options.root and options.benchmark != "prepare":
@@ -79,7 +80,9 @@ def main(argv: Sequence[str]) -> int:
         BENCHMARKS[options.benchmark](options.output, options.quick, Console(), **settings)
         return 0
 
-    return answered(argv, None, work, "interrupted; nothing is kept but finished rounds of engine and training")
+    return answered(
+        argv, None, work, "interrupted; of engine, training and predict what was finished is kept"
+    )
 
 
 if __name__ == "__main__":

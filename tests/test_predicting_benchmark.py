@@ -99,3 +99,13 @@ def test_the_command_from_end_to_end(tmp_path: Path, capsys) -> None:
 def test_a_command_that_fails_is_told(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"the command failed: .*nowhere"):
         predicting.time_start(tmp_path / "nowhere", tmp_path / "scan.nii", tmp_path / "output", tmp_path / "programs")
+
+
+def test_parts_alone(tmp_path: Path, capsys) -> None:
+    words = ["experiments.benchmark", "predict", "--quick", f"--output={tmp_path}"]
+    assert main([*words, "--only=compiled"]) == 0
+    assert "programs compiled by one scan after another" in capsys.readouterr().out
+    result = json.loads((tmp_path / "predict.json").read_text())
+    assert "compiled" in result and not {"speed", "start", "memory"} & set(result)
+    assert main([*words, "--only=guesses"]) == 2
+    assert "--only: got guesses, expected some of speed, compiled, start, memory" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from experiments.benchmarks.machine import about, now
 from experiments.benchmarks.tables import number, verdict
+from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import write_json_atomic
 
 if TYPE_CHECKING:
@@ -167,51 +168,69 @@ def measure_memory(
     return {"side": side, "filters": list(filters), "shape": list(shape), "overlap": overlap, **found}
 
 
-def run(output: Path, quick: bool, console: Console) -> Path:
-    """Measure, print, and write `output`/predict.json, whose path is returned."""
-    began, date = time.monotonic(), now()
-    rounds, least = (2, 1.0) if quick else (ROUNDS, MIN_ROUND_MS)
-    speed = measure_speed([(16, 2, (16, 16))] if quick else SPEED, rounds, least)
-    compiled = count_compiled(16, (16,)) if quick else count_compiled(64, QUICKSTART)
-    start = measure_starts(quick)
-    memory = [
-        measure_memory(side, (16,) if quick else QUICKSTART, (32, 32, 10) if quick else SCAN)
-        for side in ((16, 32) if quick else (64, 512))
-    ]
-    result = {
-        **about("predict", date, began, quick),
-        "speed": speed,
-        "compiled": compiled,
-        "start": start,
-        "goal_start_s": GOAL_START_S,
-        "memory": memory,
-        "goal_bytes": GOAL_BYTES,
-    }
-    path = output / "predict.json"
-    write_json_atomic(path, result)
-    for line in [*lines_of(result), f"Numbers: {path}"]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+def run(output: Path, quick: bool, console: Console, only: Sequence[str] = ()) -> Path:
+    """Measure, print, and write `output`/predict.json, whose path is returned; printed and written after every part.
+
+    only: names of PARTS; () for all. InputError for another name.
+    """
+    unknown = [name for name in only if name not in PARTS]
+    if unknown:
+        raise InputError(f"--only: got {', '.join(unknown)}, expected some of {', '.join(PARTS)}, with commas between")
+    began, path = time.monotonic(), output / "predict.json"
+    date, measured = now(), dict[str, Any]()
+    for name, measure in PARTS.items():
+        if not only or name in only:
+            measured[name] = measure(quick)
+            goals = {"goal_start_s": GOAL_START_S, "goal_bytes": GOAL_BYTES}
+            write_json_atomic(path, {**about("predict", date, began, quick), **measured, **goals})
+            for line in lines_of({name: measured[name]}):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Numbers: {path}", markup=False, highlight=False, soft_wrap=True)
     return path
 
 
-def lines_of(result: dict[str, Any]) -> list[str]:
-    """What is printed of predict.json."""
-    lines = [f"Prediction on {result['processor']}, {result['cores']} cores; medians"]
-    for row in result["speed"]:
+def _speed(quick: bool) -> list[dict[str, Any]]:
+    rounds, least = (2, 1.0) if quick else (ROUNDS, MIN_ROUND_MS)
+    return measure_speed([(16, 2, (16, 16))] if quick else SPEED, rounds, least)
+
+
+def _compiled(quick: bool) -> dict[str, int]:
+    return count_compiled(16, (16,)) if quick else count_compiled(64, QUICKSTART)
+
+
+def _memory(quick: bool) -> list[dict[str, Any]]:
+    filters, shape, sides = ((16,), (32, 32, 10), (16, 32)) if quick else (QUICKSTART, SCAN, (64, 512))
+    return [measure_memory(side, filters, shape) for side in sides]
+
+
+PARTS: dict[str, Callable[[bool], Any]] = {
+    "speed": _speed,
+    "compiled": _compiled,
+    "start": measure_starts,
+    "memory": _memory,
+}
+
+
+def lines_of(measured: Mapping[str, Any]) -> list[str]:
+    """What is printed of the parts in predict.json."""
+    lines = []
+    for row in measured.get("speed", ()):
         segment, train = (number(row[name]["images_per_second"]) for name in ("segment", "train"))
         lines.append(
             f"{row['side']} x {row['side']}, batch of {row['batch']}, filters {tuple(row['filters'])}, {row['dtype']}: "
             f"{segment} images/s segmented, {train} trained, ratio {number(row['ratio'])} "
             f"(goal {verdict(f'>= {GOAL_RATIO:g}', row['ratio'] >= GOAL_RATIO)})"
         )
-    counts = ", ".join(f"{name} {count}" for name, count in result["compiled"].items())
-    later = [count for name, count in result["compiled"].items() if not name.startswith("first")]
-    lines.append(f"programs compiled by one scan after another: {counts} (goal {verdict('0 later', not any(later))})")
-    for turn, results in result["start"].items():
+    if "compiled" in measured:
+        counts = ", ".join(f"{name} {count}" for name, count in measured["compiled"].items())
+        later = [count for name, count in measured["compiled"].items() if not name.startswith("first")]
+        goal = verdict("0 later", not any(later))
+        lines.append(f"programs compiled by one scan after another: {counts} (goal {goal})")
+    for turn, results in measured.get("start", {}).items():
         seconds = statistics.median(one["first_mask_s"] for one in results)
         goal = f" (goal {verdict(f'< {GOAL_START_S:g} s', seconds < GOAL_START_S)})" if turn == "warm" else ""
         lines.append(f"start to first mask, {turn} cache of programs: {number(seconds)} s{goal}")
-    for row in result["memory"]:
+    for row in measured.get("memory", ()):
         shape = " x ".join(map(str, row["shape"]))
         goal = verdict(f"< {GOAL_BYTES / 1e9:g} GB", row["peak_bytes"] < GOAL_BYTES)
         lines.append(
