@@ -190,6 +190,15 @@ def continued(workdir: Path, **settings) -> list[str]:
     return cfg.check_same_study(workdir, cfg.resolve(changed(**settings), base.get_config()))
 
 
+def test_weights_may_be_moved_but_not_come_or_go(tmp_path: Path) -> None:
+    workdir = study_in(tmp_path / "a", transfer__pretrained="a.zip")
+    assert continued(workdir, transfer__pretrained="elsewhere/b.zip") == []  # their content is compared by the study
+    with pytest.raises(InputError, match=r"transfer.pretrained \(True there, False now\)"):
+        continued(workdir)
+    with pytest.raises(InputError, match=r"transfer.pretrained \(True there, False now\), transfer.pretrained_study"):
+        continued(workdir, transfer__pretrained_study="runs/a")
+
+
 def test_training_may_become_longer(tmp_path: Path) -> None:
     constant = {"pretrain__schedule": "constant", "finetune__schedule": "step_decay"}
     workdir = study_in(tmp_path / "a", pretrain__max_epochs=3, **constant)

@@ -21,6 +21,8 @@ NOT_PART_OF_THE_STUDY = (
 )
 SELECTING = ("transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent")
 PHASES, LIMITS = ("pretrain", "finetune"), ("max_steps", "max_epochs")
+# where weights lie may change, but not what they are (study/pretrained compares contents), nor whether any are given
+PLACES = ("transfer.pretrained", "transfer.pretrained_study")
 LENGTHS = {f"{phase}.{name}" for phase in PHASES for name in LIMITS}  # may be raised to go on
 
 
@@ -44,9 +46,9 @@ def _tuples(value: Any) -> Any:
 
 
 def study_settings(config: ConfigDict) -> dict[str, Any]:
-    """The settings that define a study, flat: everything but NOT_PART_OF_THE_STUDY."""
+    """The settings that define a study, flat: all but NOT_PART_OF_THE_STUDY; of PLACES only whether they are given."""
     return {
-        name: value
+        name: bool(value) if name in PLACES else value
         for name, value in flatten(config).items()
         if name not in NOT_PART_OF_THE_STUDY and f"{name.partition('.')[0]}." not in NOT_PART_OF_THE_STUDY
     }

@@ -69,6 +69,9 @@ def test_a_bundle_starts_what_its_run_would_have_started(first: Path, bundle: Pa
         "dataset": "knee_phantom", "task": "inpainting",
     }  # fmt: skip
     assert "every seed starts from the bundle <code>pretrained.zip</code>" in (folder / "report.html").read_text()
+    moved = shutil.copy(bundle, tmp_path / "moved.zip")  # the same weights in another place
+    assert tiny.run(folder, BOTH_ECHOES, *SHORT, f"transfer.pretrained={moved}", "stage=evaluate") == 0
+    assert len(rows_of(folder / TUNED / "per_scan.csv")) > 0
 
 
 def test_another_data_set_with_one_channel(first: Path, bundle: Path, tmp_path: Path, capsys) -> None:
