@@ -80,9 +80,7 @@ def main(argv: Sequence[str]) -> int:
         BENCHMARKS[options.benchmark](options.output, options.quick, Console(), **settings)
         return 0
 
-    return answered(
-        argv, None, work, "interrupted; of engine, training and predict what was finished is kept"
-    )
+    return answered(argv, None, work, "interrupted; of engine, training and predict what was finished is kept")
 
 
 if __name__ == "__main__":
