@@ -7,6 +7,7 @@ from typing import Any
 
 OUTPUT = "post_processing"  # the last convolution, which differs between the two networks
 PARTS = ("encoder", "decoder", OUTPUT)
+WEIGHTS_GIVEN = ("transfer.pretrained", "transfer.pretrained_study")  # where pretrained weights may come from
 KINDS = ("comparison", "transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", "clinical")
 TASKS, SAMPLINGS = ("context_prediction", "context_restoration"), ("poisson_disc", "random")
 STAGES = ("all", "pretrain", "finetune", "evaluate", "report", "gallery")

@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from inpaint_ssl.config.resolve import as_tuple, flatten
+from inpaint_ssl.config.rules import WEIGHTS_GIVEN
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, sha256_of
 
@@ -21,8 +22,6 @@ NOT_PART_OF_THE_STUDY = (
 )
 SELECTING = ("transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent")
 PHASES, LIMITS = ("pretrain", "finetune"), ("max_steps", "max_epochs")
-# where weights lie may change, but not what they are (study/pretrained compares contents), nor whether any are given
-PLACES = ("transfer.pretrained", "transfer.pretrained_study")
 LENGTHS = {f"{phase}.{name}" for phase in PHASES for name in LIMITS}  # may be raised to go on
 
 
@@ -46,9 +45,12 @@ def _tuples(value: Any) -> Any:
 
 
 def study_settings(config: ConfigDict) -> dict[str, Any]:
-    """The settings that define a study, flat: all but NOT_PART_OF_THE_STUDY; of PLACES only whether they are given."""
+    """The settings that define a study, flat: all but NOT_PART_OF_THE_STUDY.
+
+    Of WEIGHTS_GIVEN only whether they are given: where weights lie may change, and study/pretrained compares contents.
+    """
     return {
-        name: bool(value) if name in PLACES else value
+        name: bool(value) if name in WEIGHTS_GIVEN else value
         for name, value in flatten(config).items()
         if name not in NOT_PART_OF_THE_STUDY and f"{name.partition('.')[0]}." not in NOT_PART_OF_THE_STUDY
     }

@@ -4,10 +4,8 @@ import itertools
 import math
 from typing import Any
 
-from inpaint_ssl.config.rules import OUTPUT, PARTS
+from inpaint_ssl.config.rules import OUTPUT, PARTS, WEIGHTS_GIVEN
 from inpaint_ssl.errors import InputError
-
-WEIGHTS_GIVEN = ("transfer.pretrained", "transfer.pretrained_study")  # where pretrained weights may come from
 
 
 def check_together(v: dict[str, Any]) -> None:
