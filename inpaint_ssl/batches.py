@@ -68,7 +68,7 @@ def make_batch(source: SliceSource, indices: np.ndarray, batch_size: int) -> Bat
     """As raw_batch, normalised on the device."""
     raw, is_real = raw_batch(source, indices, batch_size)
     images = jitted_normaliser(source.preprocessing)(raw.images, raw.boxes, raw.statistics)
-    return Batch(images, raw.labels, raw.example_ids, is_real)
+    return Batch(images, raw.labels, raw.example_ids, is_real, raw.boxes)
 
 
 def batches_of_scan(source: SliceSource, scan: ScanInfo, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -98,7 +98,8 @@ def make_fetch(source: SliceSource, resident: bool) -> Fetch:
     def fetch_streamed(data: Any, item: RawBatch) -> Batch:
         del data
         raw = item.slices
-        return Batch(normalise(raw.images, raw.boxes, raw.statistics), raw.labels, raw.example_ids, item.is_real)
+        images = normalise(raw.images, raw.boxes, raw.statistics)
+        return Batch(images, raw.labels, raw.example_ids, item.is_real, raw.boxes)
 
     return fetch if resident else fetch_streamed
 

@@ -1,4 +1,4 @@
-"""Losses of the paper (section 6.1.1, equations 1 and 2) and the sums they are made of.
+"""Losses of the paper (section 6.1.1, equations 1 and 2), cross-entropy, and the sums they are made of.
 
 With `axis_name` the sums run over all devices of that axis (pmap, shard_map), so that a batch gives the same value
 however it is split. `is_real` (N,) leaves padded rows out.
@@ -93,3 +93,23 @@ def batch_dice_loss(
     intersection, total = dice_sums(probability, target, is_real)
     intersection, total = _global_sum(intersection, axis_name), _global_sum(total, axis_name)
     return jnp.asarray(dice_loss_of_sums(intersection, total, epsilon))
+
+
+def cross_entropy_loss(
+    logits: Float[AnyArray, "n h w k"],
+    target: Shaped[AnyArray, "n h w k"],
+    *,
+    is_real: Bool[AnyArray, "n"] | None = None,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """Binary cross-entropy (natural logarithm) of sigmoid(logits), mean over real images, pixels and classes; not in
+    the paper.
+
+    `target` 0 or 1 (any dtype). Finite for every finite logit. 0 when no image is real.
+    """
+    _check_shapes(logits, target, is_real)
+    weights = _weights(is_real, logits.shape[0])
+    # -log of the probability of what is true: of a target that is 0 or 1 one softplus is enough.
+    wrong = jax.nn.softplus(_at_least_float32(logits) * (1.0 - 2.0 * _at_least_float32(target)))
+    total = _global_sum(jnp.sum(jnp.mean(wrong, axis=(1, 2, 3)) * weights), axis_name)
+    return total / jnp.maximum(_global_sum(jnp.sum(weights), axis_name), 1.0)

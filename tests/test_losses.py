@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inpaint_ssl.losses import batch_dice_loss, dice_sums, inpainting_l2
+from inpaint_ssl.losses import batch_dice_loss, cross_entropy_loss, dice_sums, inpainting_l2
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,6 +54,29 @@ def test_absent_everywhere_has_no_loss() -> None:
     assert float(batch_dice_loss(nothing, nothing)) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_cross_entropy_is_that_of_numpy() -> None:
+    rng = np.random.default_rng(3)
+    logits, target = (
+        rng.normal(0, 3, (4, 6, 5, 2)).astype(np.float32),
+        rng.integers(0, 2, (4, 6, 5, 2)).astype(np.uint8),
+    )
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    each = -(target * np.log(probability) + (1.0 - target) * np.log(1 - probability))
+    is_real = np.array([True, False, True, True])
+    assert float(cross_entropy_loss(logits, target)) == pytest.approx(each.mean(), rel=1e-5)
+    assert float(cross_entropy_loss(logits, target, is_real=is_real)) == pytest.approx(each[is_real].mean(), rel=1e-5)
+    assert float(cross_entropy_loss(logits, target, is_real=np.zeros(4, bool))) == 0.0
+
+
+def test_cross_entropy_is_stable() -> None:
+    logits, target = jnp.array([-1e4, -90.0, 0.0, 90.0, 1e4]).reshape(5, 1, 1, 1), np.ones((5, 1, 1, 1), np.uint8)
+    value, slope = jax.value_and_grad(cross_entropy_loss)(logits, target)
+    assert float(value) == pytest.approx((1e4 + 90 + np.log(2)) / 5, rel=1e-6)
+    np.testing.assert_allclose(slope.ravel(), np.array([-1, -1, -0.5, 0, 0]) / 5, atol=1e-7)
+    small = float(cross_entropy_loss(jnp.full((1, 1, 1, 1), 20.0), np.ones((1, 1, 1, 1), np.uint8)))
+    assert small == pytest.approx(np.exp(-20), rel=1e-4)  # not lost in the rounding of 20
+
+
 def test_padded_rows_do_not_count() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.random((4, 5, 3, 2)).astype(np.float32), rng.random((4, 5, 3, 2)).astype(np.float32)
@@ -74,9 +97,9 @@ def test_shapes_that_differ_are_refused_not_broadcast() -> None:
     # In a process of its own, where nothing checks the shapes in the signatures.
     code = """
 import numpy as np
-from inpaint_ssl.losses import batch_dice_loss, inpainting_l2
+from inpaint_ssl.losses import batch_dice_loss, cross_entropy_loss, inpainting_l2
 good = np.zeros((2, 4, 4, 2), np.float32)
-for loss in (inpainting_l2, batch_dice_loss):
+for loss in (inpainting_l2, batch_dice_loss, cross_entropy_loss):
     loss(good, good, is_real=np.ones(2, bool))
     for first, second, real in ((good, good[..., :1], None), (good[0], good[0], None), (good, good, np.ones(3, bool))):
         try:
@@ -91,7 +114,7 @@ for loss in (inpainting_l2, batch_dice_loss):
 
 
 @pytest.mark.devices(2)
-@pytest.mark.parametrize("loss", [inpainting_l2, batch_dice_loss])
+@pytest.mark.parametrize("loss", [inpainting_l2, batch_dice_loss, cross_entropy_loss])
 def test_devices_see_the_loss_of_the_whole_batch(loss) -> None:
     rng = np.random.default_rng(2)
     first, second = rng.random((4, 6, 5, 2)).astype(np.float32), rng.random((4, 6, 5, 2)).astype(np.float32)

@@ -10,6 +10,7 @@ from inpaint_ssl.corruption import CORRUPTORS, PatchSpec, corrupt_from_bank, mak
 from inpaint_ssl.models import UNet
 from inpaint_ssl.rng import example_keys, example_order, stream_key
 from inpaint_ssl.steps import (
+    Slowed,
     corrupt_batch,
     inpainting_loss,
     make_inpainting_validation_step,
@@ -26,7 +27,7 @@ MEMBERSHIP = np.zeros((256, 2), bool)
 MEMBERSHIP[[1, 2], 0] = MEMBERSHIP[2, 1] = True
 
 
-def restore(key, image):
+def restore(key, image, box):
     return CORRUPTORS["context_restoration"](key, image, SPEC)
 
 
@@ -37,6 +38,7 @@ def make_batch(n: int = 4, real: int = 4) -> Batch:
         labels=rng.integers(0, 3, (n, 16, 16)).astype(np.uint8),
         example_ids=np.arange(10, 10 + n, dtype=np.uint32),
         is_real=np.arange(n) < real,
+        boxes=np.tile(np.array([0, 0, 16, 16], np.int32), (n, 1)),
     )
 
 
@@ -105,6 +107,15 @@ def test_an_example_is_corrupted_alike_wherever_it_stands() -> None:
     assert not np.array_equal(whole[0] == batch.images[0], whole[1] == batch.images[1])
 
 
+def test_an_example_is_corrupted_within_its_own_box() -> None:
+    batch, key = make_batch(), stream_key(3, "pretrain/corruption")
+    boxes = np.array([[0, 0, 16, 16], [0, 0, 8, 16], [3, 5, 16, 13], [8, 8, 16, 16]], np.int32)
+    restore_in = lambda key, image, box: CORRUPTORS["context_restoration"](key, image, SPEC, box)  # noqa: E731
+    changed = np.asarray(corrupt_batch(batch._replace(boxes=boxes), key, 5, restore_in) != batch.images).any(axis=-1)
+    for image, (top, left, bottom, right) in zip(changed, boxes, strict=True):
+        assert image.sum() == image[top:bottom, left:right].sum() > 0
+
+
 def test_streams_and_orders_are_named() -> None:
     ids = np.arange(3, dtype=np.uint32)
     first = jax.random.key_data(example_keys(stream_key(0, "a"), 1, ids))
@@ -120,6 +131,30 @@ def test_streams_and_orders_are_named() -> None:
     np.testing.assert_array_equal(order, example_order(0, "a", 0, 50))
     assert not np.array_equal(order, example_order(0, "a", 1, 50))
     assert not np.array_equal(order, example_order(0, "b", 0, 50))
+
+
+def test_slowed_parts_wait_and_then_move_by_a_share_of_the_step() -> None:
+    _, loss, params = loss_and_params("segmentation")
+    optimizer, key = optax.sgd(0.5), stream_key(0, "x")
+
+    def after(steps: int, slowed: Slowed):
+        step = jax.jit(make_train_step(loss, optimizer, slowed=slowed))
+        state = TrainState(params=params, opt_state=optimizer.init(params), step=jnp.zeros((), jnp.int32))
+        for _ in range(steps):
+            state, _ = step(state, make_batch(), key)
+        return state.params
+
+    def moved(new, part: str) -> np.ndarray:
+        pairs = zip(jax.tree.leaves(new[part]), jax.tree.leaves(params[part]), strict=True)
+        return np.concatenate([np.ravel(a - b) for a, b in pairs])
+
+    plain, slow = after(1, Slowed()), after(1, Slowed(("encoder",), 0.25, 0))
+    np.testing.assert_allclose(moved(slow, "encoder"), 0.25 * moved(plain, "encoder"), rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(moved(slow, "decoder"), moved(plain, "decoder"), rtol=1e-6)
+    held = Slowed(("encoder", "decoder"), 1.0, 2)
+    for steps, moves in ((1, False), (2, False), (3, True)):
+        assert bool(np.any(moved(after(steps, held), "encoder"))) is moves
+        assert np.any(moved(after(steps, held), "post_processing"))
 
 
 def test_validation_sums_do_not_depend_on_the_step_and_skip_padding() -> None:
@@ -141,9 +176,9 @@ def test_validation_sums_do_not_depend_on_the_step_and_skip_padding() -> None:
 def corruptor(task: str, sampling: str, masks: str):
     spec = PatchSpec(4, sampling, 0.25)
     if masks == "fresh":
-        return lambda key, image: CORRUPTORS[task](key, image, spec)
+        return lambda key, image, box: CORRUPTORS[task](key, image, spec)
     bank = make_mask_bank(jax.random.key(0), (16, 16), spec, task, 3)
-    return lambda key, image: corrupt_from_bank(key, image, bank)
+    return lambda key, image, box: corrupt_from_bank(key, image, bank)
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ from inpaint_ssl.corruption.spec import (
 
 # The paper's settings need 2 or 3 rounds, with patches of 64 x 64 now and then 20. Once in 30,000 masks the first of 16
 # such patches leave no room for the others: then all darts are thrown anew. A denser demand ends with the lattice.
-ROUNDS_OF_A_TRY = 31  # five bits below the 31 of _NEVER, so that no dart is ever taken for none
+ROUNDS_OF_A_TRY = 31  # five bits below the 31 of NEVER, so that no dart is ever taken for none
 MAX_ROUNDS = 3 * ROUNDS_OF_A_TRY
 _PASSES = 2
-_NEVER = np.uint32(2**32 - 1)
+NEVER = np.uint32(2**32 - 1)
 
 # Cells that can hold a centre nearer than K*sqrt(2): 5 x 5 without its corners and its middle.
 _NEIGHBOURS = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if 0 < i * i + j * j < 8]
@@ -49,17 +49,17 @@ def sample(key: jax.Array, image_size: tuple[int, int], spec: PatchSpec, task: T
     parts = np.cumsum([2 * rows, rows * columns])
     bits_lattice, bits_subset, bits_order = jnp.split(random.bits(key, (parts[-1] + count,), jnp.uint32), parts)
     corners, accepted_at = throw_darts(key_darts, image_size, spec.patch_size, count)
-    too_few = jnp.sum(accepted_at != _NEVER) < count
+    too_few = jnp.sum(accepted_at != NEVER) < count
     lattice = jittered_lattice(bits_lattice.reshape(2, rows), image_size, spec.patch_size)
     further = (0, accepted_at.shape[0] - lattice.shape[0])
     number = bits_subset >> 1
     corners = jnp.where(too_few, jnp.pad(lattice, (further, (0, 0))), corners)
-    number = jnp.where(too_few, jnp.pad(number, further, constant_values=_NEVER), accepted_at)
-    corners = corners[_ascending(number)[:count]]
-    return Patches(corners[_ascending(bits_order)], jnp.ones(count, bool)), too_few
+    number = jnp.where(too_few, jnp.pad(number, further, constant_values=NEVER), accepted_at)
+    corners = corners[ascending(number)[:count]]
+    return Patches(corners[ascending(bits_order)], jnp.ones(count, bool)), too_few
 
 
-def _ascending(number: jax.Array) -> jax.Array:
+def ascending(number: jax.Array) -> jax.Array:
     """Indices int32 (n,) that sort uint32 numbers (n,) by all but their lowest log2(n) bits.
 
     These bits make room for the index: XLA on a CPU sorts single numbers five times faster than pairs.
@@ -70,12 +70,17 @@ def _ascending(number: jax.Array) -> jax.Array:
 
 
 def throw_darts(
-    key: jax.Array, image_size: tuple[int, int], patch_size: int, count: int
+    key: jax.Array,
+    image_size: tuple[int, int],
+    patch_size: int,
+    count: int | jax.Array,
+    limits: tuple[jax.Array, jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Dart throwing until at least count corners are accepted, from the start every ROUNDS_OF_A_TRY, for MAX_ROUNDS.
 
-    Returns int32 (n_cells, 2) corners and uint32 (n_cells,) numbers that put them in the order of acceptance, 2**32 - 1
-    where a cell has none.
+    limits: the first and the last corner, int32 (2,) each, that a dart may hit; None: any in the image. Returns int32
+    (n_cells, 2) corners and uint32 (n_cells,) numbers that put them in the order of acceptance, 2**32 - 1 where a cell
+    has none.
     """
     rows, columns = (-(-side // patch_size) for side in image_size)
     # The cells row by row in one dimension, each row with two more that stay empty: a neighbour is a constant number
@@ -87,32 +92,33 @@ def throw_darts(
     shift = uniform_below(random.bits(keys[-1], (2, 1), jnp.uint32), patch_size)
     origin = jnp.stack([cell // width, cell % width]) * patch_size - shift
     limit = jnp.array(image_size, jnp.int32)[:, None] - patch_size
+    least, largest = (0, limit) if limits is None else (limits[0][:, None], limits[1][:, None])
     # Every loop starts from values derived from the key, so that shard_map sees them vary over the same devices.
-    nowhere = jnp.full(origin.shape, -4 * patch_size, jnp.int32) + 0 * shift
+    nowhere = jnp.full(origin.shape, -4 * patch_size, jnp.int32) + 0 * shift + 0 * least
 
     def unfinished(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         step, _, accepted_at = state
-        return (step < MAX_ROUNDS) & (jnp.sum(accepted_at != _NEVER) < count)
+        return (step < MAX_ROUNDS) & (jnp.sum(accepted_at != NEVER) < count)
 
     def throw(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         step, corners, accepted_at = state
         starts = step % ROUNDS_OF_A_TRY == 0
-        corners, accepted_at = jnp.where(starts, nowhere, corners), jnp.where(starts, _NEVER, accepted_at)
+        corners, accepted_at = jnp.where(starts, nowhere, corners), jnp.where(starts, NEVER, accepted_at)
         bits = random.bits(keys[step], (3, rows * width), jnp.uint32)
         dart, priority = origin + uniform_below(bits[:2], patch_size), bits[2]
-        inside = jnp.all((dart >= 0) & (dart <= limit), axis=0) & (cell % width < columns)
+        inside = jnp.all((dart >= least) & (dart <= largest), axis=0) & (cell % width < columns)
         now = ((step % ROUNDS_OF_A_TRY).astype(jnp.uint32) << 27) | (priority >> 5)
 
         def decide(_: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             corners, accepted_at = state
-            in_play = inside & (accepted_at == _NEVER) & ~_near(dart, corners, width, patch_size)
+            in_play = inside & (accepted_at == NEVER) & ~_near(dart, corners, width, patch_size)
             darts = jnp.where(in_play, dart, nowhere)
             winner = in_play & ~_near(darts, darts, width, patch_size, priority)
             return jnp.where(winner, dart, corners), jnp.where(winner, now, accepted_at)
 
         return step + 1, *lax.fori_loop(0, _PASSES, decide, (corners, accepted_at))
 
-    never = jnp.full(rows * width, _NEVER, jnp.uint32) + 0 * shift[0].astype(jnp.uint32)
+    never = jnp.full(rows * width, NEVER, jnp.uint32) + 0 * nowhere[0].astype(jnp.uint32)
     _, corners, accepted_at = lax.while_loop(unfinished, throw, (jnp.int32(0), nowhere, never))
     return corners.T, accepted_at
 

@@ -23,7 +23,7 @@ _FLOAT = np.float64
 class _Plan:
     """Static part of the draw: its bounds, and fixed draws (n_draws, patches per draw, 2) for when it falls short.
 
-    expected_draws: how many are used on average.
+    expected_draws: how many are used on average; spread: two standard deviations of it or so.
     """
 
     n_draws: int
@@ -31,6 +31,10 @@ class _Plan:
     needed_pixels: int
     fallback: np.ndarray
     n_fallback: int
+
+    @property
+    def spread(self) -> int:
+        return math.isqrt(self.expected_draws) // 2 + 1
 
 
 def sample(key: jax.Array, image_size: tuple[int, int], spec: PatchSpec, task: Task) -> tuple[Patches, jax.Array]:
@@ -43,7 +47,7 @@ def sample(key: jax.Array, image_size: tuple[int, int], spec: PatchSpec, task: T
     draw = draw_pairs if task == "context_restoration" else draw_singles
     draws = draw(key, plan.n_draws, image_size, spec.patch_size)
     first = first_cover(draws, image_size, spec.patch_size)
-    n_used = smallest_reaching(first, plan)
+    n_used = smallest_reaching(first, plan.needed_pixels, plan.n_draws, plan.expected_draws, plan.spread)
     too_few = n_used > plan.n_draws
     draws = jnp.where(too_few, plan.fallback, draws)
     used = jnp.arange(plan.n_draws) < jnp.where(too_few, plan.n_fallback, n_used)
@@ -51,8 +55,8 @@ def sample(key: jax.Array, image_size: tuple[int, int], spec: PatchSpec, task: T
     return Patches(draws.reshape(-1, 2), jnp.repeat(used, per_draw)), too_few
 
 
-def draw_singles(key: jax.Array, n: int, image_size: tuple[int, int], patch_size: int) -> jax.Array:
-    """Corners int32 (n, 1, 2), uniform over all places inside the image."""
+def draw_singles(key: jax.Array, n: int, image_size: tuple[int, int] | jax.Array, patch_size: int) -> jax.Array:
+    """Corners int32 (n, 1, 2), uniform over all places inside the image, whose size may be known on the device only."""
     return uniform_below(random.bits(key, (n, 1, 2), jnp.uint32), jnp.array(image_size) - patch_size + 1)
 
 
@@ -107,14 +111,19 @@ def first_cover(draws: jax.Array, image_size: tuple[int, int], patch_size: int) 
     )
 
 
-def smallest_reaching(first: jax.Array, plan: _Plan) -> jax.Array:
-    """Smallest number of draws, by the first cover of each pixel, that covers enough; n_draws + 1 if all do not."""
+def smallest_reaching(
+    first: jax.Array, needed_pixels: int | jax.Array, n_draws: int, expected: int | jax.Array, spread: int
+) -> jax.Array:
+    """Smallest number of draws, by the first cover of each pixel, that covers enough; n_draws + 1 if all do not.
+
+    expected, spread: where it is looked for first; of no effect on what is found.
+    """
     small = jnp.int16 if first.shape[0] < 2**15 else jnp.int32
 
     def enough(n: jax.Array) -> jax.Array:
         # By columns first, in short numbers: XLA on a CPU takes three times as long over a sum of everything at once.
         by_column = jnp.sum(first < n.astype(first.dtype), axis=0, dtype=small)
-        return jnp.sum(by_column, dtype=jnp.int32) >= plan.needed_pixels
+        return jnp.sum(by_column, dtype=jnp.int32) >= needed_pixels
 
     def halve(bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = bounds  # low draws are too few, high draws suffice
@@ -122,14 +131,12 @@ def smallest_reaching(first: jax.Array, plan: _Plan) -> jax.Array:
         suffices = enough(middle)
         return jnp.where(suffices, low, middle), jnp.where(suffices, middle, high)
 
-    # Bisection, begun with two standard deviations about the expected number. Derived from the draws, so that shard_map
-    # sees the bounds vary over the same devices.
+    # Derived from the draws, so that shard_map sees the bounds vary over the same devices.
     zero = 0 * first[0, 0].astype(jnp.int32)
-    near = math.isqrt(plan.expected_draws) // 2 + 1
-    below, above = zero + max(plan.expected_draws - near, 0), zero + min(plan.expected_draws + near, plan.n_draws)
+    below, above = jnp.maximum(zero + expected - spread, 0), jnp.minimum(zero + expected + spread, n_draws)
     below_suffices, above_suffices = enough(below), enough(above)
     low = jnp.where(above_suffices, jnp.where(below_suffices, zero, below), above)
-    high = jnp.where(above_suffices, jnp.where(below_suffices, below, above), zero + plan.n_draws + 1)
+    high = jnp.where(above_suffices, jnp.where(below_suffices, below, above), zero + n_draws + 1)
     return lax.while_loop(lambda bounds: bounds[1] - bounds[0] > 1, halve, (low, high))[1]
 
 

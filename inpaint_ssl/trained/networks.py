@@ -13,7 +13,6 @@ from inpaint_ssl.normalise import normaliser, part_normaliser
 from inpaint_ssl.trained.record import ModelRecord
 from inpaint_ssl.types import AnyArray
 
-FLIPS = {"rows": 1, "columns": 2}  # axes of (N, H, W, C) that are turned round
 Inputs = tuple[AnyArray, ...]  # images, boxes, statistics, and of parts of larger slices references and their boxes
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from inpaint_ssl.augmentation import flip_views
 from inpaint_ssl.data import Placement, display
 from inpaint_ssl.data.geometry import fill, place, resample_slices, resampled_size, slice_size
 from inpaint_ssl.data.intensity import Intensities, intensities_of
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.evaluate import label_map
 from inpaint_ssl.postprocess import IntramuscularFatRule
-from inpaint_ssl.trained.networks import FLIPS, Hashed, Inputs, labels_program, views_program
+from inpaint_ssl.trained.networks import Hashed, Inputs, labels_program, views_program
 from inpaint_ssl.trained.record import ModelRecord
 from inpaint_ssl.trained.run import TrainedModel
 from inpaint_ssl.trained.tiles import Tile, tiles_of
@@ -72,12 +73,7 @@ class Segmenter:
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
         if not 0 <= overlap <= 0.9:
             raise InputError(f"overlap of tiles is {overlap}, expected a share from 0 to 0.9")
-        unknown = [name for name in flips if name not in FLIPS]
-        if unknown:
-            raise InputError(f"flips: got {unknown[0]!r}, expected rows, columns or both")
-        axes = [FLIPS[name] for name in dict.fromkeys(flips)]
-        chosen = [tuple(a for a, on in zip(axes, used, strict=True) if on) for used in _on_and_off(len(axes))]
-        self._views = [(Hashed(model.record), model.params, flip) for model in models for flip in chosen]
+        self._views = [(Hashed(model.record), model.params, flip) for model in models for flip in flip_views(flips)]
         self.views = len(self._views)
         if uncertainty and self.views < 2:
             raise InputError("uncertainty needs several models or flips to compare; give more models, or flips")
@@ -233,10 +229,6 @@ class _Agreement:
         total = np.array([self._each[first] + self._each[second] for first, second in self._pairs])
         there = total > 0
         return float(1 - (2 * self._both[there] / total[there]).mean()) if there.any() else 0.0
-
-
-def _on_and_off(count: int) -> Iterator[tuple[bool, ...]]:
-    return itertools.product((False, True), repeat=count)
 
 
 def _ahead(outputs: Iterable[jax.Array]) -> Iterator[jax.Array]:

@@ -168,7 +168,7 @@ def test_a_jam_is_cleared_before_darts_are_thrown_anew():
 def test_the_last_round_is_not_taken_for_no_dart():
     number = np.full(5000, 2**32 - 1, np.uint32)
     number[4000] = ((poisson_disc.ROUNDS_OF_A_TRY - 1) << 27) | (2**27 - 1)
-    assert poisson_disc._ascending(jnp.asarray(number))[0] == 4000
+    assert poisson_disc.ascending(jnp.asarray(number))[0] == 4000
 
 
 def test_darts_are_ordered_by_round(monkeypatch):
