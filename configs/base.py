@@ -44,11 +44,17 @@ def get_config() -> ConfigDict:
     c.study = ConfigDict()
     c.study.name = "knee_mri"  # first column of per_scan.csv, title of the report
     c.study.kind = (
-        "comparison"  # "comparison" (pretrained against from scratch) | "transfer_grid" | "pretraining_grid" |
+        "comparison"  # "comparison" (pretrained against from scratch) | "arms" (of c.arms) | "transfer_grid" |
     )
-    # "optimal_strategy" | "unlabelled_extent" | "clinical": configs/ has a file of each, which says what it asks
+    # "pretraining_grid" | "optimal_strategy" | "unlabelled_extent" | "clinical": configs/ says what each one asks
     c.study["from"] = ()  # folders of earlier studies: what their selection.json selected replaces settings of this one
     c.study.select_on = "validation"  # scans that settings are selected on: "validation" | "test" (as in the paper)
+    c.study.measure_on = "auto"  # scans that runs are measured on: "validation" (for choosing settings; test scans stay
+    # untouched) | "test" | "both" | "auto": test, of studies that select settings both
+    c.study.one_seed_from = 0.0  # label fractions from this one on are trained with the first seed alone; 0 = none
+    c.study.one_pretraining = False  # fine-tunings of every seed begin with the pretraining of the first seed
+    c.arms = ()  # study.kind "arms": each "<name>: <setting>=<value> <setting>=<value>", an arm beside from_scratch,
+    # with settings of its own; "start=fresh": it is not pretrained; "against=<arm>": what it is compared with
     c.scale = "full"  # what a config file with several sizes was asked for: "tiny" | "reduced" | "full"
     c.stage = "all"  # "all" | "pretrain" | "finetune" | "evaluate" | "report" | "gallery" (corruptions of one slice)
     c.seeds = (
@@ -66,6 +72,8 @@ def get_config() -> ConfigDict:
     c.data.label_map = ()  # values of label files that are replaced when read: "255=1" or "3+4=2"
     c.data.subject_pattern = ""  # NIfTI: regular expression, searched in the scan id, whose group (or match) is the
     # subject; "" = every scan is a subject of its own
+    c.data.scans_per_subject = 1  # NIfTI: scans whose numbers follow each other are one subject, 2: 2n-1 and 2n; the
+    # number is what data.subject_pattern finds, without it the last one in the scan id
     c.data.hash_ids = True  # DICOM: scan and subject ids are salted hashes; False = as in the files
     c.data.id_salt_file = ""  # file with the salt of those hashes; "" = in the user's configuration folder, made once
     c.data.classes = ()  # () = every label of the data set; else "name=label+label", labels by name or value
@@ -105,6 +113,7 @@ def get_config() -> ConfigDict:
     c.split.fractions = (0.6, 0.15, 0.25)  # of the labelled subjects: training, validation, test
     c.split.split_seed = 0  # draws training, validation and test subjects
     c.split.subset_draw = 0  # draws the nested label subsets inside the training subjects
+    c.split.draw_by_seed = False  # the second seed trains on the labels of draw subset_draw + 1, and so on
     c.split.label_fractions = (0.05, 0.1, 0.25, 0.5, 1.0)  # label subsets as fractions of the training subjects
     c.split.label_counts = ()  # subjects of each label subset, ordered as label_fractions; () = round the fractions
 
@@ -116,7 +125,9 @@ def get_config() -> ConfigDict:
     c.corruption.task = "context_restoration"  # "context_restoration" (swap) | "context_prediction" (zero)
     c.corruption.patch_size = 32  # side K of the square patches in pixels
     c.corruption.sampling = "poisson_disc"  # "poisson_disc" | "random"
-    c.corruption.area_fraction = 0.25  # smallest share of the image that is corrupted
+    c.corruption.area_fraction = 0.25  # smallest share of the region that is corrupted
+    c.corruption.region = "image"  # where patches lie: "image" (anywhere, as in the paper) | "scan" (within the part of
+    # the slice that is no padding; the whole image where that part is smaller than a patch, or two to swap)
     c.corruption.masks = "fresh"  # "fresh" (drawn for every image and step) | "bank" (made beforehand, as in the paper)
     c.corruption.bank_size = 100  # bank: number of masks; each is turned by 0, 90, 180 or 270 degrees at random
     c.corruption.bank_seed = 0  # bank: draws its masks, which serve every seed of the study
@@ -142,11 +153,16 @@ def get_config() -> ConfigDict:
     c.pretrain.early_stopping_min_delta = 50.0  # at 512 x 512 pixels; scaled by image area
     c.finetune = _training()
     c.finetune.dice_epsilon = 1e-7  # of equation 2: a class absent from batch and prediction then has loss 0
+    c.finetune.cross_entropy_weight = 0.0  # of the mean binary cross-entropy that is added to equation 2; 0 = none
+    c.finetune.augmentation = "off"  # "off" | "light": every training slice is turned, scaled, shifted and changed in
+    # contrast and brightness at random, anew at every step (inpaint_ssl/augmentation.py)
 
     c.transfer = ConfigDict()
     c.transfer.parts = ("encoder",)  # parameter subtrees that are transferred: "encoder", "decoder", and of a bundle
     # that segments the same classes "post_processing", the last convolution
     c.transfer.freeze = False  # the transferred parts do not change in the first training run
+    c.transfer.learning_rate_factor = 1.0  # the transferred parts learn at the learning rate times this
+    c.transfer.freeze_steps = 0  # the transferred parts do not change in the first steps of a training run
     c.transfer.second_learning_rate = 0.0  # initial rate of a second training run, in which nothing is frozen; 0 = none
     c.transfer.pretrained_study = ""  # folder of a study whose pretraining is used; "" = pretrain in this study
     c.transfer.pretrained = ""  # a bundle (experiments.bundle) that every seed starts from instead of a pretraining
@@ -156,6 +172,8 @@ def get_config() -> ConfigDict:
     c.evaluate = ConfigDict()
     c.evaluate.batch_size = 16  # slices per step of validation and evaluation
     c.evaluate.threshold = 0.5  # a pixel belongs to a class when its sigmoid reaches this
+    c.evaluate.flips = ()  # "rows", "columns" or both: the sigmoids of the slice and of its flips along these axes are
+    # averaged (not for classes that are a side of the body)
     c.evaluate.inpainting_examples = 6  # test slices kept as original / corrupted / restored pictures
     c.evaluate.corruption_gallery = True  # show one training slice corrupted in all 16 ways; takes 10 to 20 s
 

@@ -20,7 +20,8 @@ def get_config() -> ConfigDict:
     c.data.format = "msd"
     c.data.image_size = (64, 64)
     c.data.channels = "all"
-    c.split.fractions = (0.6, 0.15, 0.25)
+    c.data.scans_per_subject = 2  # volumes 2n-1 and 2n are the two sides of one head
+    c.split.fractions = (0.57, 0.15, 0.28)  # of 144 heads 40 are test ones
     c.split.label_fractions = (0.05, 1.0)
 
     c.corruption.patch_size = 8

@@ -1,6 +1,5 @@
 """What a bundle says about itself: model.json, README.md, the run's settings without places and ids, the citation."""
 
-import copy
 import json
 from collections.abc import Mapping
 from importlib import resources
@@ -13,14 +12,7 @@ from inpaint_ssl.colours import colour_of
 from inpaint_ssl.postprocess import OFF
 from inpaint_ssl.trained.record import ModelRecord
 
-# Settings that hold a path, a host or an id, or could; a dot at the end names a section.
-PLACES = (
-    *("data.root", "data.unlabelled_roots", "data.prepared", "data.id_salt_file", "data.subject_pattern"),
-    *("split.file", "study.from", "transfer.pretrained", "transfer.pretrained_study"),
-    *("engine.compilation_cache", "slurm.", "distributed."),
-)
 _FEW = 10  # subjects; below, BCa intervals cover less than they say
-_EMPTY = {"engine.compilation_cache": "auto"}  # where "" is no choice
 CITATION = {
     "method": (
         "Dominic J, Bhaskhar N, Desai AD, Schmidt A, Rubin E, Gunel B, Gold GE, Hargreaves BA, Lenchik L, Boutin R, "
@@ -35,18 +27,6 @@ CITATION = {
 def config_json(config: Mapping[str, Any]) -> bytes:
     """config.json of the bundle, which inpaint_ssl.config.load reads."""
     return (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
-
-
-def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a config.json with PLACES emptied: texts become "" (the cache "auto"), lists [], numbers stay."""
-    kept = copy.deepcopy(dict(config))
-    for name in PLACES:
-        section, _, key = name.partition(".")
-        values = kept.get(section)
-        for one in [key] if key else list(values or ()):
-            if isinstance(values, dict) and isinstance(values.get(one), str | list | tuple):
-                values[one] = _EMPTY.get(name, "") if isinstance(values[one], str) else []
-    return kept
 
 
 def citation_file() -> bytes:

@@ -9,6 +9,7 @@ from inpaint_ssl.bundle import archive, describe
 from inpaint_ssl.bundle.card import MetricsCard, card_of_run
 from inpaint_ssl.bundle.export import export_network
 from inpaint_ssl.bundle.weights import to_safetensors
+from inpaint_ssl.config.places import without_places
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_csv, read_json, write_bytes_atomic
 from inpaint_ssl.trained.record import ModelRecord
@@ -37,7 +38,7 @@ def write_bundle(run: Path, output: Path) -> Written:
     if output.is_dir():
         raise InputError(f"--output: {output} is a folder, expected the name of a file such as model.zip")
     model = load_run(run)
-    config = describe.without_places(read_json(run / "config.json", "settings of a run"))
+    config = without_places(read_json(run / "config.json", "settings of a run"))
     _check_no_ids(run, model.record, config)
     card = card_of_run(run, model.record.task, model.record.dataset, model.record.splits_sha256)
     members = {

@@ -3,6 +3,7 @@
 Defaults, units and meanings live in configs/base.py alone; ranges live in config/rules.py and config/together.py.
 """
 
+from inpaint_ssl.config.arms import ArmSpec, read_arms
 from inpaint_ssl.config.inherit import SELECTION, inherit, inherited_settings, pixels_of, read_selection
 from inpaint_ssl.config.resolve import flatten, resolve
 from inpaint_ssl.config.rules import OUTPUT, PARTS, RULES, STAGES
@@ -27,6 +28,7 @@ __all__ = [
     "SELECTING",
     "SELECTION",
     "STAGES",
+    "ArmSpec",
     "check_same_study",
     "evaluated_parts",
     "evaluated_with",
@@ -37,6 +39,7 @@ __all__ = [
     "length_of",
     "load",
     "pixels_of",
+    "read_arms",
     "read_selection",
     "resolve",
     "study_settings",

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from inpaint_ssl.config.arms import read_arms
 from inpaint_ssl.config.rules import RULES, is_whole
 from inpaint_ssl.config.together import check_together
 from inpaint_ssl.errors import InputError
@@ -48,6 +49,16 @@ def _coerced(name: str, value: Any, default: Any) -> Any:
     return value
 
 
+def _checked(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the right types, in their ranges and possible together."""
+    values = {name: _coerced(name, given[name], default) for name, default in defaults.items()}
+    for name, (holds, expected) in RULES.items():
+        if not holds(values[name]):
+            raise InputError(f"config.{name}: got {values[name]!r}, expected {expected}; see configs/base.py")
+    check_together(values)
+    return values
+
+
 def resolve(config: ConfigDict, base: ConfigDict) -> ConfigDict:
     """A locked copy of `config` whose names and types are those of `base` and whose values lie in their ranges.
 
@@ -62,11 +73,12 @@ def resolve(config: ConfigDict, base: ConfigDict) -> ConfigDict:
     missing = [name for name in defaults if name not in given]
     if missing:
         raise InputError(f"config.{missing[0]}: missing; start from configs/base.py, which holds every key")
-    values = {name: _coerced(name, given[name], default) for name, default in defaults.items()}
-    for name, (holds, expected) in RULES.items():
-        if not holds(values[name]):
-            raise InputError(f"config.{name}: got {values[name]!r}, expected {expected}; see configs/base.py")
-    check_together(values)
+    values = _checked(given, defaults)
+    for arm in read_arms(values["arms"], values):
+        try:
+            _checked({**values, "arms": (), "study.kind": "comparison", **dict(arm.settings)}, defaults)
+        except InputError as error:
+            raise InputError(f"config.arms: {arm.name}: {error}") from None
     resolved = ConfigDict()
     for name, value in values.items():
         section = resolved

@@ -8,7 +8,9 @@ from typing import Any
 OUTPUT = "post_processing"  # the last convolution, which differs between the two networks
 PARTS = ("encoder", "decoder", OUTPUT)
 WEIGHTS_GIVEN = ("transfer.pretrained", "transfer.pretrained_study")  # where pretrained weights may come from
-KINDS = ("comparison", "transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", "clinical")
+KINDS = (
+    *("comparison", "arms", "transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", "clinical"),
+)
 TASKS, SAMPLINGS = ("context_prediction", "context_restoration"), ("poisson_disc", "random")
 STAGES = ("all", "pretrain", "finetune", "evaluate", "report", "gallery")
 
@@ -93,6 +95,10 @@ RULES: dict[str, Rule] = {
     "study.kind": _one_of(*KINDS),
     "study.from": TEXTS,
     "study.select_on": _one_of("validation", "test"),
+    "study.measure_on": _one_of("auto", "validation", "test", "both"),
+    "study.one_seed_from": ((lambda value: 0 <= value <= 1), "a label fraction, or 0"),
+    "study.one_pretraining": YES_NO,
+    "arms": TEXTS,
     "scale": _one_of("tiny", "reduced", "full"),
     "stage": _one_of(*STAGES),
     "seeds": _tuple_of(
@@ -104,6 +110,7 @@ RULES: dict[str, Rule] = {
     "data.labels": TEXTS,
     "data.label_map": TEXTS,
     "data.subject_pattern": (_is_pattern, "a regular expression with at most one group"),
+    "data.scans_per_subject": _at_least(1),
     "data.classes": TEXTS,
     "data.slice_axis": _one_of("sagittal", "coronal", "axial"),
     "data.image_size": TWO_SIDES,
@@ -134,6 +141,7 @@ RULES: dict[str, Rule] = {
     "split.pretraining_extent": _at_least(0),
     "split.split_seed": SEED,
     "split.subset_draw": SEED,
+    "split.draw_by_seed": YES_NO,
     "split.label_fractions": _tuple_of(
         lambda part: is_number(part) and 0 < part <= 1, "one or more numbers above 0 and at most 1"
     ),
@@ -146,6 +154,7 @@ RULES: dict[str, Rule] = {
     "corruption.patch_size": _at_least(1),
     "corruption.sampling": _one_of(*SAMPLINGS),
     "corruption.area_fraction": INSIDE_UNIT,
+    "corruption.region": _one_of("image", "scan"),
     "corruption.masks": _one_of("fresh", "bank"),
     "corruption.bank_size": _at_least(1),
     "corruption.bank_seed": SEED,
@@ -159,12 +168,17 @@ RULES: dict[str, Rule] = {
     "model.dtype": _one_of("auto", "float32", "bfloat16"),
     "model.conv_gradients": _one_of("auto", "derived", "canonical"),
     "finetune.dice_epsilon": POSITIVE,
+    "finetune.cross_entropy_weight": _at_least(0),
+    "finetune.augmentation": _one_of("off", "light"),
     "transfer.parts": _tuple_of(lambda part: part in PARTS, f'one or more of "encoder", "decoder", "{OUTPUT}"'),
     "transfer.freeze": YES_NO,
+    "transfer.learning_rate_factor": ((lambda value: 0 < value <= 1), "above 0 and at most 1"),
+    "transfer.freeze_steps": _at_least(0),
     "transfer.second_learning_rate": _at_least(0),
     "transfer.adapt_input": _one_of("refuse", "mean", "repeat"),
     "evaluate.batch_size": _at_least(1),
     "evaluate.threshold": INSIDE_UNIT,
+    "evaluate.flips": _tuple_of(lambda axis: axis in ("rows", "columns"), '"rows", "columns", both or ()', empty=True),
     "evaluate.inpainting_examples": _at_least(0),
     "evaluate.corruption_gallery": YES_NO,
     "clinical.t2_convention": _one_of("skm_tea", "original_code"),

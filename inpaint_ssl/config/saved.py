@@ -17,7 +17,7 @@ from inpaint_ssl.files import read_json, sha256_of
 NOT_PART_OF_THE_STUDY = (
     *("stage", "log_every_steps", "profile", "deterministic", "evaluate.corruption_gallery", "engine.", "distributed."),
     *("data.device_memory_fraction", "data.stream_threads", "data.stream_prefetch", "clinical."),
-    *("study.from", "study.select_on", "launcher", "workers", "slurm."),
+    *("study.from", "study.select_on", "study.measure_on", "launcher", "workers", "slurm."),
     *("statistics.bootstrap_resamples", "statistics.bootstrap_seed"),
 )
 SELECTING = ("transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent")
@@ -67,13 +67,17 @@ def length_of(config: ConfigDict, phase: str) -> dict[str, int]:
 
 
 def evaluated_parts(config: ConfigDict) -> tuple[str, ...]:
-    """Whose scans fine-tuned runs are measured on: where a study selects settings, validation scans too."""
-    return ("validation", "test") if config.study.kind in SELECTING else ("test",)
+    """Whose scans runs are measured on; "auto": where a study selects settings, validation scans too."""
+    named, both = config.study.measure_on, ("validation", "test")
+    if named == "auto":
+        return both if config.study.kind in SELECTING else ("test",)
+    return both if named == "both" else (named,)
 
 
 def evaluated_with(config: ConfigDict, phase: str) -> dict[str, Any]:
     """What may change in a study and decides the rows of its runs, which other values have measured anew."""
-    return to_json(config.clinical) if phase == "finetune" else {}
+    parts = {} if config.study.measure_on == "auto" else {"measured_on": list(evaluated_parts(config))}
+    return {**(to_json(config.clinical) if phase == "finetune" else {}), **parts}
 
 
 def check_same_study(workdir: Path, config: ConfigDict) -> list[str]:
@@ -90,15 +94,16 @@ def check_same_study(workdir: Path, config: ConfigDict) -> list[str]:
     raised = [
         name for name in differing if name in LENGTHS and (now[name] or math.inf) > (before.get(name, 0) or math.inf)
     ]
-    refused = [name for name in differing if name not in raised]
+    more = "arms" in differing and set(before.get("arms", ())) < set(now["arms"])  # those that are there stay
+    refused = [name for name in differing if name not in raised and not (more and name == "arms")]
     if refused:
         listed = ", ".join(
             f"{name} ({_was_and_is(name, before, now)}{', may only be raised' if name in LENGTHS else ''})"
             for name in refused[:5]
         )
-        more = f" and {', '.join(refused[5:])}" if refused[5:] else ""
+        others = f" and {', '.join(refused[5:])}" if refused[5:] else ""
         raise InputError(
-            f"{workdir} holds a different study: {listed}{more}; use another --workdir, or the settings of {path}"
+            f"{workdir} holds a different study: {listed}{others}; use another --workdir, or the settings of {path}"
         )
     begun = sorted(path.name for path in Path(workdir).glob("finetune/pretrained_*"))
     longer = [f"{name} ({_was_and_is(name, before, now)})" for name in raised if name.startswith("pretrain.")]

@@ -85,6 +85,11 @@ def _check_split(v: dict[str, Any]) -> None:
             f"config.split.label_counts: got {len(counts)} counts for {len(v['split.label_fractions'])} "
             "config.split.label_fractions; give one for each, or ()"
         )
+    if v["study.one_seed_from"] and len(v["seeds"]) == 1:
+        raise InputError(
+            f"config.study.one_seed_from: got {v['study.one_seed_from']} with one seed, which every label fraction is "
+            "trained with; use 0 or more config.seeds"
+        )
     if v["split.fold"] >= v["split.folds"]:
         raise InputError(
             f"config.split.fold: got {v['split.fold']}, expected less than config.split.folds={v['split.folds']}"
@@ -93,6 +98,11 @@ def _check_split(v: dict[str, Any]) -> None:
 
 def _check_kind(v: dict[str, Any]) -> None:
     kind = v["study.kind"]
+    if bool(v["arms"]) != (kind == "arms"):
+        raise InputError(
+            f'config.arms: got {v["arms"]} in a study of kind {kind!r}; expected arms in a study of kind "arms", as '
+            "configs/evidence.py has them, and in no other"
+        )
     if kind == "unlabelled_extent" and not v["split.pretraining_extents"]:
         raise InputError(
             'config.split.pretraining_extents: got () in a study of kind "unlabelled_extent", expected what it '
@@ -107,7 +117,7 @@ def _check_kind(v: dict[str, Any]) -> None:
 
 def _check_transfer(v: dict[str, Any]) -> None:
     kind, given = v["study.kind"], [name for name in WEIGHTS_GIVEN if v[name]]
-    if given and kind in ("pretraining_grid", "optimal_strategy", "unlabelled_extent"):
+    if given and kind in ("arms", "pretraining_grid", "optimal_strategy", "unlabelled_extent"):
         raise InputError(
             f"config.{given[0]}: got {v[given[0]]!r} in a study of kind {kind!r}, which compares pretrainings of its "
             "own; leave it out"
@@ -132,6 +142,11 @@ def _check_transfer(v: dict[str, Any]) -> None:
 
 def _check_mask_bank(v: dict[str, Any]) -> None:
     height, width = v["data.image_size"]
+    if v["corruption.region"] != "image":
+        raise InputError(
+            f'config.corruption.region: got {v["corruption.region"]!r} with config.corruption.masks="bank", expected '
+            '"image": the masks of a bank are made before any scan is seen; use "image", or "fresh" masks'
+        )
     if height != width:
         raise InputError(
             f'config.corruption.masks: got "bank" with images of {height} x {width} pixels, expected square ones, '

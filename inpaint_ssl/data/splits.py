@@ -97,6 +97,18 @@ class Splits:
         about = {"format_version": FORMAT_VERSION, "settings": dict(self.settings)}
         return {**about, **parts, "label_subsets": subsets, "pretraining_subsets": extents}
 
+    def labelled(self, fraction: float, draw: int | None = None) -> tuple[str, ...]:
+        """The training subjects of a label subset; `draw` other than the settings' draws anew from the same subjects.
+
+        All of them at a fraction that the splits do not have.
+        """
+        if fraction not in self.label_subsets:
+            return self.train
+        if draw is None or draw == self.settings["subset_draw"]:
+            return self.label_subsets[fraction]
+        given = {float(f): len(subjects) for f, subjects in self.label_subsets.items()}
+        return label_subsets(self.train, tuple(given), tuple(given.values()), draw)[fraction]
+
     @property
     def sha256(self) -> str:
         """SHA-256 of the content."""

@@ -168,8 +168,8 @@ def _compiled(config: ConfigDict, phase: str, slices: Slices, size: int) -> tupl
 
 def _batch(shape: tuple[int, int, int, int]) -> Batch:
     n = shape[0]
-    ids, real = jnp.arange(n, dtype=jnp.uint32), jnp.ones(n, bool)
-    return Batch(jnp.zeros(shape), jnp.zeros(shape[:3], jnp.uint8), ids, real)
+    ids, real, boxes = jnp.arange(n, dtype=jnp.uint32), jnp.ones(n, bool), jnp.zeros((n, 4), jnp.int32)
+    return Batch(jnp.zeros(shape), jnp.zeros(shape[:3], jnp.uint8), ids, real, boxes)
 
 
 def _step(config: ConfigDict, phase: str, slices: Slices) -> tuple[Any, Any]:
@@ -183,7 +183,13 @@ def _step(config: ConfigDict, phase: str, slices: Slices) -> tuple[Any, Any]:
     else:
         model = UNet(config.model.filters, slices.classes, "segmentation", *shared)
         membership = np.arange(256)[:, None] == np.arange(1, slices.classes + 1)
-        loss = segmentation_loss(model, membership, config.finetune.dice_epsilon)
+        loss = segmentation_loss(
+            model,
+            membership,
+            config.finetune.dice_epsilon,
+            cross_entropy_weight=config.finetune.cross_entropy_weight,
+            augmentation=config.finetune.augmentation,
+        )
 
     def start(key: jax.Array) -> TrainState:
         params = model.init(key, jnp.zeros((1, *config.data.image_size, slices.channels)))["params"]

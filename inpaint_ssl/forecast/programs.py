@@ -107,7 +107,7 @@ def measure_evaluation(config: ConfigDict, phases: Phases, data: StudyData) -> E
     """
     parts, sources = evaluated_parts(config), {"validation": data.validation, "test": data.test}
     scan, size = data.test.scans[0], config.evaluate.batch_size
-    predict = jax.jit(make_predict_step(phases.segmenter))
+    predict = jax.jit(make_predict_step(phases.segmenter, config.evaluate.flips))
     params = phases.init("finetune")(stream_key(0, "forecast"))
 
     def forward() -> None:

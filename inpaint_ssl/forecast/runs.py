@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from inpaint_ssl.config import evaluated_with, length_of
+from inpaint_ssl.config import evaluated_with
 from inpaint_ssl.forecast.lengths import steps_of, steps_per_epoch, validations_of
 from inpaint_ssl.study.cells import FAILED, Cell, Group
 from inpaint_ssl.study.designs import is_reported
@@ -75,7 +75,7 @@ def roles_of(groups: Sequence[Group]) -> list[str]:
 
 def state_of(config: ConfigDict, workdir: Path, group: Group) -> str:
     """One of STATES, from what is in the folder of the study."""
-    length, settings = length_of(config, group.phase), evaluated_with(config, group.phase)
+    length, settings = group.cells[0].length(config), evaluated_with(config, group.phase)
     trained = [cell.is_trained(workdir, length) for cell in group.cells]
     if all(trained):
         whole = all(not is_reported(config, c) or c.is_evaluated(workdir, settings) for c in group.cells)
@@ -89,7 +89,8 @@ def planned(config: ConfigDict, workdir: Path, group: Group, role: str, data: St
     cell, stage = group.cells[0], config.stage
     own = cell.config(config)
     section = own[group.phase]
-    source = data.pretraining_of(own) if group.phase == "pretrain" else data.labelled(cell.label_fraction)
+    pretrains = group.phase == "pretrain"
+    source = data.pretraining_of(own) if pretrains else data.labelled(cell.label_fraction, cell.subset_draw)
     state, n_slices = state_of(config, workdir, group), len(source)
     steps = done = steps_of(section, n_slices)
     trains = state in ("open", "failed") and stage in ("all", group.phase)
@@ -99,7 +100,7 @@ def planned(config: ConfigDict, workdir: Path, group: Group, role: str, data: St
         group.phase,
         tuple(own.transfer.parts) if cell.start and own.transfer.freeze else (),
         steps_per_epoch(section, n_slices) if section.schedule == "epoch_decay" else 0,
-        tuple(own.corruption.items()) if group.phase == "pretrain" else (),
+        tuple(own.corruption.items()) if pretrains else (),
     )
     return PlannedRun(
         group,
@@ -120,7 +121,7 @@ def _unmeasured(config: ConfigDict, workdir: Path, group: Group, trains: bool) -
     """Cells that the stage will evaluate."""
     if config.stage not in ("all", "evaluate"):
         return 0
-    length, settings = length_of(config, group.phase), evaluated_with(config, group.phase)
+    length, settings = group.cells[0].length(config), evaluated_with(config, group.phase)
     own: list[Cell] = [cell for cell in group.cells if is_reported(config, cell)]
     ready = [cell for cell in own if trains or cell.is_trained(workdir, length)]
     return sum(trains or not cell.is_evaluated(workdir, settings) for cell in ready)

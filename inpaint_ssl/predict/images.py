@@ -17,6 +17,7 @@ from inpaint_ssl.data.readers.layouts import (
     scan_entry,
     without_ending,
 )
+from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import ScanEntry
 from inpaint_ssl.errors import InputError, Problems
 
@@ -73,7 +74,7 @@ def list_images(root: Path, files: Sequence[Path], channels: Sequence[str], prob
                 )
             else:
                 entries.append(scan_entry(name.replace("/", "_"), [numbered[number] for number in sorted(numbered)]))
-    return _layout(root, channels, arranged(entries, "", problems), notes)
+    return _layout(root, channels, arranged(entries, ReaderSettings(), problems), notes)
 
 
 def _cases(named: Mapping[str, Path], n_channels: int, layout: str) -> dict[str, dict[int, Path]]:

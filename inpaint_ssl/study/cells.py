@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from inpaint_ssl.config import length_of
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_csv, read_json
 
@@ -65,6 +66,10 @@ class Cell:
                 section[key] = value
         return own.lock()
 
+    def length(self, study: ConfigDict) -> dict[str, int]:
+        """How long it is to be trained, as result.json has it."""
+        return length_of(self.config(study), self.phase)
+
     def record(self) -> dict[str, Any]:
         """JSON-able, for manifest.json."""
         values = {name: value for name, value in vars(self).items() if name not in ("settings", "start")}
@@ -80,7 +85,7 @@ class Cell:
         return _read(workdir / self.directory / FAILED, "why a run failed")
 
     def is_trained(self, workdir: Path, length: dict[str, int]) -> bool:
-        """True when training has ended and was as long as `length` (config.length_of), or stopped early by itself."""
+        """True when training has ended and was as long as `length` (Cell.length), or stopped early by itself."""
         result = self.result(workdir)
         return result is not None and (result["stopped"] == "early_stopping" or result["length"] == length)
 

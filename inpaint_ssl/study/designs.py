@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from inpaint_ssl.config import pixels_of
+from inpaint_ssl.config import ArmSpec, evaluated_parts, flatten, pixels_of, read_arms
 from inpaint_ssl.study.cells import FROM_SCRATCH, PRETRAINED, Cell
 from inpaint_ssl.study.pretrained import given_weights
 
@@ -26,9 +26,8 @@ def cells_of(config: ConfigDict) -> list[Cell]:
     """Every run of the study; what a run begins with comes before it."""
     if analyses_alone(config):
         return []
-    return {"transfer_grid": _transfer_grid, "unlabelled_extent": _unlabelled_extent}.get(
-        config.study.kind, _strategies if config.study.kind in GRIDS else _comparison
-    )(config)
+    designs = {"arms": _arms, "transfer_grid": _transfer_grid, "unlabelled_extent": _unlabelled_extent}
+    return designs.get(config.study.kind, _strategies if config.study.kind in GRIDS else _comparison)(config)
 
 
 def arms_of(config: ConfigDict) -> list[Arm]:
@@ -38,6 +37,8 @@ def arms_of(config: ConfigDict) -> list[Arm]:
         return [arm for arm, _ in _transfer_arms(config)]
     if kind in GRIDS:
         return [_SCRATCH, *(arm for arm, _ in _strategy_arms(config))]
+    if kind == "arms":
+        return [{**_SCRATCH, "pretrained": False, "against": "", "settings": {}}, *map(_as_arm, arm_specs(config))]
     if kind == "unlabelled_extent":
         return [_SCRATCH, *(arm for arm, _ in _extent_arms(config))]
     return [_SCRATCH, {"arm": PRETRAINED, "label": "pretrained"}]
@@ -49,7 +50,8 @@ def about_study(config: ConfigDict) -> dict[str, Any]:
         "format_version": 1,
         "study": config.study.name,
         "kind": config.study.kind,
-        "select_on": config.study.select_on,
+        "select_on": evaluated_parts(config)[-1] if config.study.kind == "arms" else config.study.select_on,
+        "measured_on": list(evaluated_parts(config)),
         "from": list(config.study["from"]),
         "scale": config.scale,
         "subset_draw": config.split.subset_draw,
@@ -105,6 +107,48 @@ def _comparison(config: ConfigDict) -> list[Cell]:
     for seed, fraction in itertools.product(config.seeds, _fractions(config)):
         cells += _scratch(config, seed, fraction)
         cells += _chain(config, PRETRAINED, seed, fraction, Cell("pretrain", seed))
+    return cells
+
+
+def arm_specs(config: ConfigDict) -> tuple[ArmSpec, ...]:
+    """What config.arms says of each arm."""
+    return read_arms(config.arms, flatten(config))
+
+
+def _as_arm(spec: ArmSpec) -> Arm:
+    about = {"arm": spec.name, "label": spec.name.replace("_", " "), "pretrained": spec.pretrained}
+    return {**about, "against": spec.against, "settings": dict(spec.settings)}
+
+
+def _runs(config: ConfigDict) -> list[tuple[float, int, int]]:
+    """(label fraction, seed, draw of the label subset) of every run of an arm, in the order in which they are made."""
+    one_from, draws = config.study.one_seed_from, config.split.draw_by_seed
+    return [
+        (fraction, seed, config.split.subset_draw + (number if draws else 0))
+        for number, seed in enumerate(config.seeds)
+        for fraction in _fractions(config)
+        if number == 0 or not one_from or fraction < one_from
+    ]
+
+
+def _arms(config: ConfigDict) -> list[Cell]:
+    """From scratch and every arm of config.arms; arms whose pretraining has equal settings share it.
+
+    A pretraining is named by the first arm that it serves, and comes just before that arm's first run. Runs of all arms
+    follow by seed and label fraction, so that what is compared is made together.
+    """
+    specs, cells, began = arm_specs(config), list[Cell](), dict[tuple[tuple[str, Any], ...], str]()
+    seeds = config.seeds[:1] if config.study.one_pretraining else config.seeds
+    for fraction, seed, draw in _runs(config):
+        cells.append(Cell("finetune", seed, FROM_SCRATCH, fraction, draw))
+        first = seeds[0] if config.study.one_pretraining else seed
+        for spec in specs:
+            own = spec.of_pretraining
+            if spec.pretrained and own not in began:
+                began[own] = spec.name
+                cells += [Cell("pretrain", one, spec.name, settings=own) for one in seeds]
+            start = Cell("pretrain", first, began[own], settings=own) if spec.pretrained else None
+            cells.append(Cell("finetune", seed, spec.name, fraction, draw, spec.settings, start))
     return cells
 
 

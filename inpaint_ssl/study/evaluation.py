@@ -26,11 +26,11 @@ from inpaint_ssl.types import Params
 
 
 class Evaluator:
-    """Evaluates the cells of one study in `workdir`; the program that predicts is compiled once for all."""
+    """Evaluates the cells of one study in `workdir`; what predicts is compiled once for all that flip alike."""
 
     def __init__(self, config: ConfigDict, data: StudyData, workdir: Path, phases: Phases, console: Console):
         self.config, self.data, self.workdir, self.phases, self.console = config, data, workdir, phases, console
-        self.predict = jax.jit(make_predict_step(phases.segmenter))
+        self.predict = functools.cache(lambda flips: jax.jit(make_predict_step(phases.segmenter, flips)))
 
     def evaluate(self, cell: Cell, stop: Callable[[], str] = str) -> None:
         """Measure a trained cell; evaluation.json comes last and says what its rows were measured with.
@@ -48,7 +48,8 @@ class Evaluator:
             "subset_draw": cell.subset_draw,
             "seed": cell.seed,
         }
-        parts = evaluated_parts(self.config) if cell.phase == "finetune" else ("test",)
+        parts = evaluated_parts(self.config)
+        parts = parts if cell.phase == "finetune" else parts[-1:]
         sources = {part: {"validation": self.data.validation, "test": self.data.test}[part] for part in parts}
         began, total = time.monotonic(), sum(len(source.scans) for source in sources.values())
         with StageProgress(f"evaluate {cell.name}", total, "scan", console=self.console) as progress:
@@ -77,9 +78,8 @@ class Evaluator:
     def _segmentation(
         self, cell: Cell, params: Params, source: SliceSource, columns: dict[str, Any], on_scan: Callable[[int], None]
     ) -> Evaluation:
-        del cell
         return evaluate_segmentation(
-            self.predict,
+            self.predict(cell.config(self.config).evaluate.flips),
             params,
             source,
             self.data.measures,

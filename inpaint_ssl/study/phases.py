@@ -1,5 +1,6 @@
 """The networks, losses and compiled programs of a study's two phases, and the slices they are fed with."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ from inpaint_ssl.models import UNet
 from inpaint_ssl.optim import OptimSettings, make_optimizer, make_schedule
 from inpaint_ssl.rng import stream_key
 from inpaint_ssl.steps import (
+    NOT_SLOWED,
     LossFunction,
+    Slowed,
     ValidationStep,
     inpainting_loss,
     make_inpainting_validation_step,
@@ -36,6 +39,7 @@ from inpaint_ssl.types import TrainState
 # Arrays of the first level's size that a step can hold at once, deeper levels included, and the share of the memory
 # below which nothing is looked at more closely.
 AT_MOST_MAPS, SURELY_FITS = 60, 0.25
+LOSS_SETTINGS = ("dice_epsilon", "augmentation", "cross_entropy_weight")  # of fine-tuning
 log = logging.getLogger(__name__)
 
 
@@ -53,14 +57,15 @@ def _bytes_of(source: SliceSource, dtype: Any) -> int:
 
 
 def make_corruptor(config: ConfigDict) -> Corruptor:
-    """Fresh patches for every image and step, or the masks of a bank that serves all seeds."""
+    """Fresh patches for every image and step, anywhere or within the scan, or the masks of a bank for all seeds."""
     settings, patches = config.corruption, patch_spec(config)
     if settings.masks == "fresh":
-        corrupt = CORRUPTORS[settings.task]
-        return lambda key, image: corrupt(key, image, patches)
+        corrupt, in_scan = CORRUPTORS[settings.task], settings.region == "scan"
+        return lambda key, image, box: corrupt(key, image, patches, box if in_scan else None)
     key = stream_key(settings.bank_seed, "mask_bank")
     bank = make_mask_bank(key, config.data.image_size, patches, settings.task, settings.bank_size)
-    return functools.partial(corrupt_from_bank, bank=bank, pair_anew=settings.bank_pairs == "anew")
+    pair_anew = settings.bank_pairs == "anew"
+    return lambda key, image, box: corrupt_from_bank(key, image, bank, pair_anew=pair_anew)
 
 
 class Phase(NamedTuple):
@@ -122,7 +127,15 @@ class Phases:
             self._corruptors[key] = make_corruptor(own)
         return self._corruptors[key]
 
-    def get(self, own: ConfigDict, phase: str, seeds: int, steps_per_epoch: int, frozen: Sequence[str] = ()) -> Phase:
+    def get(
+        self,
+        own: ConfigDict,
+        phase: str,
+        seeds: int,
+        steps_per_epoch: int,
+        frozen: Sequence[str] = (),
+        slowed: Slowed = NOT_SLOWED,
+    ) -> Phase:
         """The phase of a run with the settings `own`; runs that differ in their learning rate share the programs.
 
         steps_per_epoch: 0 where the schedule does not depend on it.
@@ -131,13 +144,15 @@ class Phases:
         settings = OptimSettings(**{name: section[name] for name in OptimSettings.__dataclass_fields__})
         optimizer = make_optimizer(settings, steps_per_epoch)
         corrupted = tuple(own.corruption.items()) if phase == "pretrain" else ()
-        key = (phase, seeds, steps_per_epoch, tuple(frozen), corrupted)
+        schedule = dataclasses.replace(settings, learning_rate=0.0)  # the rate itself is in the state
+        loss_settings = tuple(section[name] for name in LOSS_SETTINGS if name in section)
+        key = (phase, seeds, steps_per_epoch, tuple(frozen), slowed, corrupted, schedule, loss_settings)
         if key not in self._programs:
             loss, validation = self._loss(own, phase)
             self._programs[key] = Programs(
                 self.settings,
                 seeds,
-                lambda axis_name: make_train_step(loss, optimizer, frozen=frozen, axis_name=axis_name),
+                lambda axis_name: make_train_step(loss, optimizer, frozen=frozen, slowed=slowed, axis_name=axis_name),
                 self.feed.fetch,
                 validation,
                 self.validation_feed.fetch,
@@ -148,7 +163,13 @@ class Phases:
         if phase == "pretrain":
             corrupt = self.corruptor(own)
             return inpainting_loss(self.inpainter, corrupt), make_inpainting_validation_step(self.inpainter, corrupt)
-        loss = segmentation_loss(self.segmenter, self._membership, own.finetune.dice_epsilon)
+        loss = segmentation_loss(
+            self.segmenter,
+            self._membership,
+            own.finetune.dice_epsilon,
+            cross_entropy_weight=own.finetune.cross_entropy_weight,
+            augmentation=own.finetune.augmentation,
+        )
         return loss, make_segmentation_validation_step(self.segmenter, self._membership)
 
     def check_memory(self, phase: str, seeds: int) -> None:

@@ -65,12 +65,15 @@ class StudyData:
     def pretraining_of(self, own: ConfigDict) -> SliceSource:
         """The slices that a run with the settings `own` is pretrained on."""
         extent = own.split.pretraining_extent
-        subjects = self.splits.pretraining_subsets[extent] if extent else self.splits.pretraining
+        everyone = (*self.splits.train, *self.splits.unlabelled)
+        subjects = self.splits.pretraining_subsets[extent] if extent else everyone
         return self.learning.subset(subjects, labelled_only=not own.data.use_unlabelled)
 
-    def labelled(self, fraction: float) -> SliceSource:
-        """The slices of a label subset; 1 is the training set, whether or not the study has it among its fractions."""
-        return self.training.subset(self.splits.label_subsets.get(fraction, self.splits.train))
+    def labelled(self, fraction: float, draw: int | None = None) -> SliceSource:
+        """The slices of a label subset, of another draw than the study's where `draw` says so; 1 is the training set,
+        whether or not the study has it among its fractions.
+        """
+        return self.training.subset(self.splits.labelled(fraction, draw))
 
 
 def patch_spec(config: ConfigDict) -> PatchSpec:
@@ -107,7 +110,7 @@ def prepare(config: ConfigDict, workdir: Path, console: Console, stop: Callable[
     used = [records[scan.scan_id] for scan in source.scans]
     sha256 = sha256_of([[one.scan_id, one.image_sha256, one.label_sha256] for one in used])
     _check_same_scans(workdir, sha256)
-    extents = splits.pretraining_subsets if config.study.kind == "unlabelled_extent" else {}
+    extents = splits.pretraining_subsets if config.study.kind in ("unlabelled_extent", "arms") else {}
     pretrained_on = {*splits.pretraining, *(subject for subjects in extents.values() for subject in subjects)}
     parts = {"training": splits.train, "validation": splits.validation}
     channel_names = _channel_names(dataset, preprocessing)

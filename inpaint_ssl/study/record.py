@@ -25,6 +25,7 @@ METHOD_KEYS = (
     "transfer.parts",
     "transfer.adapt_input",
     "evaluate.threshold",
+    "evaluate.flips",
     "clinical.intramuscular_fat",
 )
 # Where the default is our choice and not the paper's: the setting, that choice, and what the report says of it.

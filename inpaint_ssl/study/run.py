@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from inpaint_ssl.config import PHASES, check_same_study, evaluated_with, length_of, to_json
+from inpaint_ssl.config import PHASES, check_same_study, evaluated_with, to_json
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_json, write_json_atomic
 from inpaint_ssl.machines import Machines
@@ -90,7 +90,7 @@ def _report(config: ConfigDict, workdir: Path, console: Console, finished: bool)
 
 def is_complete(config: ConfigDict, workdir: Path, cell: Cell) -> bool:
     """True when a cell is trained and, unless it is the first of two training runs of an arm, evaluated."""
-    return cell.is_trained(workdir, length_of(config, cell.phase)) and (
+    return cell.is_trained(workdir, cell.length(config)) and (
         not is_reported(config, cell) or cell.is_evaluated(workdir, evaluated_with(config, cell.phase))
     )
 
@@ -98,7 +98,7 @@ def is_complete(config: ConfigDict, workdir: Path, cell: Cell) -> bool:
 def _is_done(config: ConfigDict, workdir: Path, cell: Cell) -> bool:
     """True when config.stage has nothing left to do for a cell of its own."""
     if config.stage in PHASES:
-        return cell.is_trained(workdir, length_of(config, cell.phase))
+        return cell.is_trained(workdir, cell.length(config))
     return is_complete(config, workdir, cell)
 
 
@@ -188,7 +188,7 @@ def _check_starts(config: ConfigDict, workdir: Path, cells: list[Cell]) -> None:
         start = cell.start
         if start is None or not (workdir / cell.directory / "config.json").exists() or start.result(workdir) is None:
             continue
-        if not start.is_trained(workdir, length_of(config, start.phase)):
+        if not start.is_trained(workdir, start.length(config)):
             raise InputError(
                 f"{workdir}: {start.directory} would be trained longer than it was (config.{start.phase}.max_steps, "
                 f"max_epochs), but {cell.directory} began from its weights; use another --workdir for longer training"

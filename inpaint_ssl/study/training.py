@@ -13,12 +13,13 @@ from rich.console import Console
 
 from inpaint_ssl.batches import ExampleOrder, passes_per_epoch, stack
 from inpaint_ssl.checkpoint import crc32, save_weights
-from inpaint_ssl.config import length_of, to_json
+from inpaint_ssl.config import to_json
 from inpaint_ssl.data import SliceSource, indices_of
 from inpaint_ssl.engine import Snapshot
 from inpaint_ssl.files import write_csv_atomic, write_json_atomic
 from inpaint_ssl.machines import Machines
 from inpaint_ssl.rng import stream_key
+from inpaint_ssl.steps import NOT_SLOWED, Slowed
 from inpaint_ssl.study.cells import Cell, Group
 from inpaint_ssl.study.evaluation import Evaluator
 from inpaint_ssl.study.phases import Phases
@@ -87,7 +88,7 @@ class Trainer:
         if group.phase == "pretrain":
             source = self.data.pretraining_of(own)
         else:
-            source = self.data.labelled(first.label_fraction)
+            source = self.data.labelled(first.label_fraction, first.subset_draw)
         run = self._run(group, own, source)
         results = train(run, self.console)
         for cell, result in zip(group.cells, results, strict=True):
@@ -100,7 +101,7 @@ class Trainer:
 
     def _write_result(self, cell: Cell, result: TrainResult, source: SliceSource) -> None:
         """result.json comes last: it says that the cell is trained, and how long it was meant to be."""
-        directory, length = self._folder(cell), length_of(self.config, cell.phase)
+        directory, length = self._folder(cell), cell.length(self.config)
         if cell.is_trained(self.workdir, length):  # its group was stopped between two of these
             return
         save_weights(directory / "best", result.best)
@@ -123,14 +124,15 @@ class Trainer:
             for cell in group.cells
         )
         steps_per_epoch = seeds[0].order.steps_per_epoch
-        settings = self._settings(phase, steps_per_epoch)
+        settings = self._settings(own, phase, steps_per_epoch)
         log.info(
             "%s: %d slices, %d steps an epoch (%d passes), at most %d steps",
             *(group.name, len(examples), steps_per_epoch, passes, settings.last_step),
         )
         schedule_epoch = steps_per_epoch if section.schedule == "epoch_decay" else 0
         frozen = own.transfer.parts if group.cells[0].start and own.transfer.freeze else ()
-        programs, optimizer, schedule = phases.get(own, phase, len(seeds), schedule_epoch, frozen)
+        slowed = _slowed(group.cells[0], own)
+        programs, optimizer, schedule = phases.get(own, phase, len(seeds), schedule_epoch, frozen, slowed)
         data, validation_data = phases.placed(programs)
         return TrainingRun(
             name=group.name,
@@ -153,8 +155,8 @@ class Trainer:
             is_writer=self.is_writer,
         )
 
-    def _settings(self, phase: str, steps_per_epoch: int) -> LoopSettings:
-        section, engine = self.config[phase], self.config.engine
+    def _settings(self, own: ConfigDict, phase: str, steps_per_epoch: int) -> LoopSettings:
+        section, engine = own[phase], self.config.engine
         last, ends_by = last_step(steps_per_epoch, section.max_epochs, section.max_steps)
         on_gpu = jax.default_backend() != "cpu"
         return LoopSettings(
@@ -162,7 +164,7 @@ class Trainer:
             ends_by=ends_by,
             validate_every=section.validate_every_steps or steps_per_epoch,
             patience=section.early_stopping_patience,
-            min_delta=self._min_delta(phase),
+            min_delta=self._min_delta(own, phase),
             log_every=self.config.log_every_steps,
             checkpoint_every=engine.checkpoint_every_steps,
             async_checkpoints={"on": True, "off": False, "auto": on_gpu}[engine.async_checkpoints],
@@ -182,8 +184,8 @@ class Trainer:
             keys = [jax.random.fold_in(key, step) for key in keys]
         return jnp.stack(keys)
 
-    def _min_delta(self, phase: str) -> float:
-        section = self.config[phase]
+    def _min_delta(self, own: ConfigDict, phase: str) -> float:
+        section = own[phase]
         if phase == "finetune":
             return section.early_stopping_min_delta
         height, width = self.config.data.image_size
@@ -240,6 +242,16 @@ class Trainer:
             scans += self.data.pretraining_of(start.config(self.config)).scans
         own = TrainedOn.of(scans, self.config.data.modality)
         return own if elsewhere is None else trained_on_both(own, scans, elsewhere)
+
+
+def _slowed(cell: Cell, own: ConfigDict) -> Slowed:
+    """How the transferred parts learn in the run whose weights they were put into."""
+    transfer = own.transfer
+    if cell.start is None or cell.start.phase != "pretrain":
+        return NOT_SLOWED
+    if transfer.learning_rate_factor == 1.0 and not transfer.freeze_steps:
+        return NOT_SLOWED
+    return Slowed(tuple(transfer.parts), transfer.learning_rate_factor, transfer.freeze_steps)
 
 
 def _pretraining_of(cell: Cell) -> Cell | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from inpaint_ssl.config import evaluated_with, length_of
+from inpaint_ssl.config import evaluated_with
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import write_json_atomic
 from inpaint_ssl.machines import Machines
@@ -117,7 +117,7 @@ class Work:
 
     def _do(self, group: Group) -> bool:
         """Train and evaluate what is missing of a group; False when a cell fails or needs a run that is not there."""
-        stage, length = self.config.stage, length_of(self.config, group.phase)
+        stage, length = self.config.stage, group.cells[0].length(self.config)
 
         def holds(what: str, check: Callable[[Cell], bool]) -> list[Cell]:
             """The cells of which it holds for process 0: another may see files later."""
@@ -170,7 +170,7 @@ class Work:
             return self.workdir / cell.directory
         if cell.start is None or is_elsewhere(self.config, cell.start):
             return None
-        trained = cell.start.is_trained(self.workdir, length_of(self.config, cell.start.phase))
+        trained = cell.start.is_trained(self.workdir, cell.start.length(self.config))
         return None if trained else self.workdir / cell.start.directory
 
     def _note_failures(self, cells: Sequence[Cell], errors: Sequence[str]) -> None:

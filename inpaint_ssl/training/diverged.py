@@ -27,13 +27,13 @@ def keep_for_replay(
 ) -> None:
     """Write `folder`/params (before the step) and `folder`/batch.npz: what loss(params, batch, key, step) needs again.
 
-    batch.npz: images, labels, example_ids, is_real of the batch; scans and slices by name; seed, step (from 0),
+    batch.npz: images, labels, example_ids, is_real, boxes of the batch; scans and slices by name; seed, step (from 0),
     learning_rate. Images are as the step saw them: normalised from raw ones that were stored as `dtype`.
     """
     raw = raw_batch(source, indices, len(indices))
     images = np.asarray(raw.slices.images).astype(dtype)
     normalised = jitted_normaliser(source.preprocessing)(images, raw.slices.boxes, raw.slices.statistics)
-    batch = Batch(np.asarray(normalised), raw.slices.labels, raw.slices.example_ids, raw.is_real)
+    batch = Batch(np.asarray(normalised), raw.slices.labels, raw.slices.example_ids, raw.is_real, raw.slices.boxes)
     records = [source[int(index)] for index in indices]
     scans = np.array([source.scans[record.scan].scan_id for record in records])
     slices = np.array([record.slice_index for record in records])

@@ -22,10 +22,11 @@ from experiments.bundle import main
 from inpaint_ssl.bundle import load_bundle, write_bundle
 from inpaint_ssl.bundle.archive import MEMBERS
 from inpaint_ssl.bundle.card import card_of_run
-from inpaint_ssl.bundle.describe import PLACES, readme, without_places
+from inpaint_ssl.bundle.describe import readme
 from inpaint_ssl.colours import CLASS_COLOURS
 from inpaint_ssl.config import flatten, resolve
 from inpaint_ssl.config import load as load_config
+from inpaint_ssl.config.places import PLACES, without_places
 from inpaint_ssl.config.rules import RULES
 from inpaint_ssl.data import ClassMap
 from inpaint_ssl.errors import InputError

@@ -242,6 +242,22 @@ def test_names_that_no_file_can_have(msd: Path, name: str) -> None:
     assert "missing file" in message(open_root, msd)
 
 
+def test_scans_whose_numbers_follow_each_other_are_one_subject(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for number in (1, 2, 3, 10, 11, 12):
+        save(folder / f"hippocampus_{number:03d}.nii.gz", random_image(number))
+    entries = open_root(folder, scans_per_subject=2).entries
+    assert [entry.subject_id for entry in entries] == ["1-2", "1-2", "3-4", "9-10", "11-12", "11-12"]
+    assert [entry.subject_id for entry in open_root(folder).entries] == [entry.scan_id for entry in entries]
+    by_pattern = open_root(folder, scans_per_subject=3, subject_pattern=r"_0(\d+)").entries
+    assert [entry.subject_id for entry in by_pattern] == ["1-3", "1-3", "1-3", "10-12", "10-12", "10-12"]
+    for text, number in (("x0", "0"), ("left", "")):
+        save(folder / f"{text}.nii.gz", random_image(1))
+        said = message(open_root, folder, scans_per_subject=2)
+        assert f"{text}.nii.gz" in said and (f"gives {number!r} and no number" in said or "finds no subject" in said)
+        (folder / f"{text}.nii.gz").unlink()
+
+
 def test_subjects_are_found_by_a_pattern(msd: Path, nnunet: Path, tmp_path: Path) -> None:
     for old, new in (("a", "knee7_1"), ("b", "knee7_2"), ("c", "knee8_1"), ("d", "knee8_2")):
         for path in [path for path in sorted(nnunet.rglob("*.nii.gz")) if path.name[0] == old]:

@@ -89,6 +89,14 @@ def test_the_seeds_are_separate() -> None:
     assert len({base.sha256, other_subsets.sha256, other_parts.sha256}) == 3
 
 
+def test_label_subsets_of_another_draw_are_those_that_would_have_been_drawn() -> None:
+    entries = entries_of(40)
+    first, second = make(entries, subset_draw=3), make(entries, subset_draw=4)
+    for fraction, subjects in second.label_subsets.items():
+        assert first.labelled(fraction, 4) == subjects and first.labelled(fraction, 3) == first.labelled(fraction)
+    assert first.labelled(0.25, 4) != first.labelled(0.25, 3) and first.labelled(0.123, 4) == first.train
+
+
 def test_scans_of_a_subject_stay_together_and_unlabelled_ones_do_not_leak() -> None:
     entries = [ScanEntry(f"{i}_{visit}", f"{i}", visit == 0) for i in range(12) for visit in range(2)]
     splits = make(entries)

@@ -1,4 +1,4 @@
-"""Pretraining with the paper's bank of masks, and validation with fresh or fixed ones."""
+"""Pretraining with the paper's bank of masks, within the scan, and validation with fresh or fixed ones."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ from configs import base
 from experiments.main import parse
 from inpaint_ssl import config as cfg
 from inpaint_ssl.study.cells import Cell, Group
+from inpaint_ssl.study.phases import make_corruptor
 from inpaint_ssl.study.prepare import prepare
 from inpaint_ssl.study.record import departures
 from inpaint_ssl.study.training import Trainer
@@ -40,6 +41,17 @@ def test_a_bank_serves_the_whole_pretraining(tmp_path: Path) -> None:
     # One mask of 16 patches of 4 x 4, turned at random: turned back, all examples touch the same pixels.
     turns = [{np.rot90(mask, k).tobytes() for k in range(4)} for mask in touched]
     assert len(touched) == 3 and set.intersection(*turns)
+
+
+def test_patches_lie_in_the_scan_where_its_region_is_set(tmp_path: Path) -> None:
+    image, box = np.random.default_rng(0).normal(size=(64, 64, 1)).astype(np.float32), np.array([20, 8, 50, 40])
+    keys, outside = jax.random.split(jax.random.key(0), 4), np.ones((64, 64), bool)
+    outside[20:50, 8:40] = False
+    for region in ("image", "scan"):
+        corrupt = make_corruptor(settings(tmp_path, f"corruption.region={region}", "data.image_size=(64,64)"))
+        changed = (jax.vmap(corrupt, (0, None, None))(keys, image, box) != image).any(axis=(0, 3))
+        assert np.asarray(changed)[~outside].any()
+        assert np.asarray(changed)[outside].any() == (region == "image")
 
 
 def test_validation_masks(tmp_path: Path) -> None:

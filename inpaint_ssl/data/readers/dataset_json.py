@@ -79,7 +79,7 @@ def list_msd(folder: Path, settings: ReaderSettings, problems: Problems, use_lab
     for part in UNLABELLED_FOLDERS:
         unlabelled.update((file.resolve(), file) for file in nifti_files(folder / part))
     entries += [scan_entry(without_ending(file.name), [file]) for file in unlabelled.values()]
-    return _layout(folder, about, entries, notes, settings.subject_pattern, problems)
+    return _layout(folder, about, entries, notes, settings, problems)
 
 
 def list_nnunet(folder: Path, settings: ReaderSettings, problems: Problems, use_labels: bool = True) -> Layout:
@@ -107,13 +107,18 @@ def list_nnunet(folder: Path, settings: ReaderSettings, problems: Problems, use_
     files = [file for part in ("imagesTr", *UNLABELLED_FOLDERS) for file in nifti_files(folder / part)]
     others = [relative_to(str(file), folder) for file in files if not file.name.endswith(ending)]
     notes = [f"{file} does not end in {ending} as the other images do, and is not used" for file in others]
-    return _layout(folder, about, entries, notes, settings.subject_pattern, problems)
+    return _layout(folder, about, entries, notes, settings, problems)
 
 
 def _layout(
-    folder: Path, about: "_Description", entries: list[ScanEntry], notes: list[str], pattern: str, problems: Problems
+    folder: Path,
+    about: "_Description",
+    entries: list[ScanEntry],
+    notes: list[str],
+    settings: ReaderSettings,
+    problems: Problems,
 ) -> Layout:
-    found = arranged(entries, pattern, problems)
+    found = arranged(entries, settings, problems)
     if not found:
         usable = "no scan can be used" if problems.found else "no scans"
         raise InputError(

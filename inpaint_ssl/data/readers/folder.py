@@ -69,7 +69,7 @@ def list_folder(folder: Path, settings: ReaderSettings, problems: Problems, use_
         else:
             paths = [channels[number] for number in range(n_files)]
             entries.append(scan_entry(name.replace("/", "_"), paths, label_of.get(name)))
-    found = arranged(entries, settings.subject_pattern, problems)
+    found = arranged(entries, settings, problems)
     if not found:
         raise InputError(f"no scan can be used in {folder}; correct its files or give another folder")
     rules = LabelRules(declared_values(declared), mapping=parse_label_map(settings.label_map), where="data.labels")

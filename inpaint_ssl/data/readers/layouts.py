@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inpaint_ssl.data.labels import LabelRules
+from inpaint_ssl.data.readers.settings import ReaderSettings
 from inpaint_ssl.data.scan import ScanEntry
 from inpaint_ssl.errors import InputError, Problems
 
 ENDINGS = (".nii.gz", ".nii")
+_LAST_NUMBER = r"(\d+)\D*$"
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,14 @@ def scan_entry(scan_id: str, images: Iterable[Path], label: Path | None = None) 
     return ScanEntry(scan_id, scan_id, label is not None, paths, "" if label is None else str(label))
 
 
-def arranged(entries: Iterable[ScanEntry], subject_pattern: str, problems: Problems) -> tuple[ScanEntry, ...]:
-    """Entries by scan id, with the subjects that `subject_pattern` finds in the ids.
+def arranged(entries: Iterable[ScanEntry], settings: ReaderSettings, problems: Problems) -> tuple[ScanEntry, ...]:
+    """Entries by scan id, with the subjects that settings.subject_pattern finds in the ids.
 
-    The group of the pattern, or else its match, is the subject; with "" every scan is its own. Two scans of one id, and
-    an id without a match, are problems.
+    The group of the pattern, or else its match, is the subject; with "" every scan is its own. With
+    settings.scans_per_subject = n above 1 what was found (with "" the last number in the id) is a number, and each n
+    that follow each other from 1 on are one subject. Two scans of one id, and an id without a match, are problems.
     """
+    subject_pattern = settings.subject_pattern
     found: dict[str, ScanEntry] = {}
     for entry in entries:
         other = found.get(entry.scan_id)
@@ -116,7 +120,11 @@ def arranged(entries: Iterable[ScanEntry], subject_pattern: str, problems: Probl
                 )
             )
             continue
-        subject = _subject(entry.scan_id, subject_pattern)
+        subject = _subject(entry.scan_id, subject_pattern or (_LAST_NUMBER if settings.scans_per_subject > 1 else ""))
+        if settings.scans_per_subject > 1:
+            subject = _numbered(entry, subject, settings.scans_per_subject, problems)
+            if not subject:
+                continue
         if not subject:
             problems.add(
                 InputError(
@@ -128,6 +136,21 @@ def arranged(entries: Iterable[ScanEntry], subject_pattern: str, problems: Probl
             continue
         found[entry.scan_id] = replace(entry, subject_id=subject)
     return tuple(sorted(found.values(), key=lambda entry: entry.scan_id))
+
+
+def _numbered(entry: ScanEntry, number: str, scans: int, problems: Problems) -> str:
+    """The subject of the scan of this number, named by its first and last one; "" when it is a problem."""
+    if number.isascii() and number.isdigit() and int(number) > 0:
+        last = -(-int(number) // scans) * scans
+        return f"{last - scans + 1}-{last}"
+    problems.add(
+        InputError(
+            f"{entry.image_paths[0]}: data.scans_per_subject is {scans}, but the scan id {entry.scan_id!r} gives "
+            f"{number!r} and no number from 1 on; correct data.subject_pattern, or use data.scans_per_subject=1",
+            "listing",
+        )
+    )
+    return ""
 
 
 def _subject(scan_id: str, pattern: str) -> str:

@@ -19,6 +19,7 @@ class ReaderSettings:
     labels: tuple[str, ...] = ()
     label_map: tuple[str, ...] = ()
     subject_pattern: str = ""
+    scans_per_subject: int = 1
     geometry_tolerance_mm: float = 0.1
     hash_ids: bool = True
     id_salt_file: str = ""
