@@ -84,9 +84,19 @@ def test_resident_and_streamed_batches_are_identical(dtype: str) -> None:
             wanted = make_batch(SOURCE, orders[seed].at(2 + count), 4)
             np.testing.assert_array_equal(batches[0].images, np.asarray(wanted.images).astype(dtype).astype(np.float32))
             np.testing.assert_array_equal(batches[0].example_ids, wanted.example_ids)
+            np.testing.assert_array_equal(batches[0].boxes, wanted.boxes)
             assert batches[0].images.dtype == np.float32
         count += 1
     assert count == 7
+
+
+def test_batches_say_what_is_no_margin() -> None:
+    boxes = np.arange(4 * len(SOURCE), dtype=np.int32).reshape(-1, 4)
+    source = ArraySliceSource(**{**vars(SOURCE), "boxes": boxes})
+    np.testing.assert_array_equal(make_batch(source, np.array([4, 1]), 3).boxes, boxes[[4, 1, 4]])
+    resident = resident_feed(source, np.float32)
+    item = resident.assemble(np.array([4, 1]), 3, slice(None))
+    np.testing.assert_array_equal(resident.fetch(resident.data, item).boxes, boxes[[4, 1, 4]])
 
 
 def test_only_the_rows_of_this_process_are_read() -> None:

@@ -162,7 +162,7 @@ STUDY_COMMANDS = {  # those that take --config, and what else each takes beside 
     "experiments.doctor": {"--html"},
     "experiments.t2_maps": {"--output"},
 }
-PLAIN_COMMANDS = {"experiments.predict", "experiments.bundle"}  # those without settings
+PLAIN_COMMANDS = {"experiments.predict", "experiments.bundle", "experiments.results"}  # those without settings
 
 
 def plain_complaint(command: str, module: str, arguments: list[str]) -> str:
@@ -192,7 +192,8 @@ def complaint(command: str) -> str:
     if arguments[1] not in STUDY_COMMANDS:
         return "" if arguments[1] in {"pip", "pytest", "venv"} else f"{command}: nothing is known of {arguments[1]}"
     options = dict(option.partition("=")[::2] for option in arguments[2:])
-    file, _, data = options.pop("--config", "").partition(":")
+    file, _, spec = options.pop("--config", "").partition(":")
+    data = spec.partition(",")[0]
     if data and not (ROOT / "configs" / f"{data}.py").is_file():
         return f"{command}: no config of a data set {data!r}"
     if not (ROOT / file).is_file() or not file.startswith("configs/"):

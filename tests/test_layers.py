@@ -15,7 +15,7 @@ LAYERS = (
         *("errors", "config", "rng", "types", "files", "progress", "qdess", "versions", "colours"),
         *("parallel", "machines", "runtime", "memory", "events", "signals"),
     ),
-    ("data", "corruption", "models", "losses", "metrics", "postprocess", "statistics"),
+    ("data", "corruption", "augmentation", "models", "losses", "metrics", "postprocess", "statistics"),
     ("normalise", "measure", "optim", "steps", "transfer", "checkpoint"),
     ("batches",),
     ("engine", "evaluate"),

@@ -44,7 +44,7 @@ def make_task(name: str, dtype: Any = jnp.float32) -> Task:
         model = UNet(out_channels=1, head="inpainting", **shared)
         spec = PatchSpec(patch_size=4, sampling="poisson_disc", area_fraction=0.25)
 
-        def corrupt(key: jax.Array, image: jax.Array) -> jax.Array:
+        def corrupt(key: jax.Array, image: jax.Array, box: jax.Array) -> jax.Array:
             with jax.enable_x64(False):  # its whole numbers have 32 bits
                 return CORRUPTORS["context_restoration"](key, image, spec)
 
@@ -65,6 +65,7 @@ def some_batch() -> Batch:
         labels=(distance < 5).astype(np.uint8) + (distance < 3),
         example_ids=np.arange(10, 18, dtype=np.uint32),
         is_real=np.arange(8) < 6,
+        boxes=np.tile(np.array([0, 0, 16, 16], np.int32), (8, 1)),
     )
 
 

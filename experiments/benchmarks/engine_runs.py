@@ -59,13 +59,13 @@ class EngineRun:
         optimizer = make_optimizer(optim, steps_per_epoch=1000)
         source = noise(config.data.image_size)
         self.feed, self.per_call, self.seeds = feed_of(config, source, streamed), settings.steps_per_call, seeds
-        fetch, loss = self.feed.fetch, inpainting_loss(model, lambda key, image: corrupt(key, image, spec))
+        fetch, loss = self.feed.fetch, inpainting_loss(model, lambda key, image, box: corrupt(key, image, spec))
         self.programs = Programs(
             settings,
             seeds,
             lambda axis_name: make_train_step(loss, optimizer, axis_name=axis_name),
             fetch,
-            make_inpainting_validation_step(model, lambda key, image: corrupt(key, image, spec)),
+            make_inpainting_validation_step(model, lambda key, image, box: corrupt(key, image, spec)),
             fetch,
         )
         keys = jnp.stack([stream_key(seed, "corruption") for seed in range(seeds)])

@@ -36,7 +36,7 @@ def _step(config: ConfigDict, phase: str) -> tuple[Any, Any]:
         model = UNet(config.model.filters, channels, "inpainting", *shared)
         c = config.corruption
         spec, corrupt = PatchSpec(c.patch_size, c.sampling, c.area_fraction), CORRUPTORS[c.task]
-        loss = inpainting_loss(model, lambda key, image: corrupt(key, image, spec))
+        loss = inpainting_loss(model, lambda key, image, box: corrupt(key, image, spec))
     else:
         model = UNet(config.model.filters, classes, "segmentation", *shared)
         loss = segmentation_loss(model, np.arange(256)[:, None] == np.arange(1, classes + 1))
@@ -58,6 +58,7 @@ def _batch(config: ConfigDict, size: int) -> Any:
             labels=jnp.zeros((size, height, width), jnp.uint8),
             example_ids=jnp.zeros(size, jnp.uint32),
             is_real=jnp.ones(size, bool),
+            boxes=jnp.zeros((size, 4), jnp.int32),
         )
     )
 

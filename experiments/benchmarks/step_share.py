@@ -1,6 +1,5 @@
 """Corruption's share of a training step, measured by leaving it out. Imports jax."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,9 +93,9 @@ def _corruptor(config: ConfigDict, variant: Variant) -> Corruptor:
     spec = PatchSpec(variant.patch_size, variant.sampling, config.corruption.area_fraction)
     if variant.masks == "fresh":
         corrupt = CORRUPTORS[variant.task]
-        return lambda key, image: corrupt(key, image, spec)
+        return lambda key, image, box: corrupt(key, image, spec)
     bank = make_mask_bank(stream_key(0, "mask_bank"), config.data.image_size, spec, variant.task)
-    return functools.partial(corrupt_from_bank, bank=bank)
+    return lambda key, image, box: corrupt_from_bank(key, image, bank)
 
 
 def measure(
@@ -106,8 +105,9 @@ def measure(
     height, width = config.data.image_size
     n = config.pretrain.batch_size
     images = np.random.default_rng(0).normal(size=(n, height, width, 1)).astype(np.float32)
-    batch = Batch(images, np.zeros((n, height, width), np.uint8), np.arange(n, dtype=np.uint32), np.ones(n, bool))
-    batch = jax.device_put(batch)
+    labels, ids, real = np.zeros((n, height, width), np.uint8), np.arange(n, dtype=np.uint32), np.ones(n, bool)
+    boxes = np.tile(np.array([0, 0, height, width], np.int32), (n, 1))
+    batch = jax.device_put(Batch(images, labels, ids, real, boxes))
     trainings: dict[str, Callable[[Corruptor], _Training]] = {}
     without: dict[str, _Training] = {}
     rows = []
@@ -116,7 +116,7 @@ def measure(
         report(f"training step on the {jax.default_backend()}: {words}")
         if v.dtype not in trainings:
             trainings[v.dtype] = _trainings(config, batch, v.dtype)
-            without[v.dtype] = trainings[v.dtype](lambda key, image: image)
+            without[v.dtype] = trainings[v.dtype](lambda key, image, box: image)
         runs = {"with_corruption": trainings[v.dtype](_corruptor(config, v)), "without_corruption": without[v.dtype]}
         pair = {name: Contender(range, training.run) for name, training in runs.items()}
         timings = interleaved(pair, rounds, min_round_ms)

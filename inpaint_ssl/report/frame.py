@@ -15,6 +15,7 @@ from inpaint_ssl.files import write_text_atomic
 from inpaint_ssl.report.clinical.page import FILTERS
 from inpaint_ssl.report.demographics import demographics_table
 from inpaint_ssl.report.drawing import Drawing, Picture, save
+from inpaint_ssl.report.info import shown_split
 from inpaint_ssl.report.load import StudyFiles
 from inpaint_ssl.report.pictures import corruption_gallery, inpainting_examples
 from inpaint_ssl.report.provenance import (
@@ -72,7 +73,7 @@ def shared_context(
         "origins": origins(info["from"]),
         "pretrained_from": pretrained_from(workdir),
         "hashes": hashes(workdir),
-        "exclusions": exclusions(rows),
+        "exclusions": exclusions(rows, shown_split(info)),
         "runs": runs,
         "settings": settings,
         "table_one": table_one,

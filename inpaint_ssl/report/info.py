@@ -9,17 +9,18 @@ from inpaint_ssl.files import read_json
 
 COMPARISON = "comparison"
 COMPARISONS = (COMPARISON, "clinical")  # kinds that compare pretrained with from scratch
+ARMS = "arms"
 TEST, VALIDATION = "test", "validation"
 _EMPTY: dict[str, Any] = {
     "study": "", "kind": COMPARISON, "dataset": "", "modality": "", "classes": [], "label_fractions": [],
     "label_counts": {}, "seeds": [], "subset_draw": 0, "alpha": 0.05, "splits": {}, "departures": [], "warnings": [],
     "versions": {}, "device": "", "settings": {}, "cells": [], "seconds": None, "clinical": {}, "bootstrap": {},
-    "arms": [], "select_on": VALIDATION, "from": [], "demographics": None,
+    "arms": [], "select_on": VALIDATION, "measured_on": [TEST], "from": [], "demographics": None,
 }  # fmt: skip
 _EMPTY_CELL: dict[str, Any] = {
     "name": "", "directory": "", "phase": "", "arm": "", "label_fraction": None, "seed": 0, "subset_draw": 0,
     "status": "complete", "error": "", "steps": None, "best_step": None, "best_validation_loss": None, "stopped": "",
-    "seconds": None, "images_per_second": None,
+    "seconds": None, "images_per_second": None, "length": {},
 }  # fmt: skip
 
 
@@ -41,6 +42,11 @@ def read_info(workdir: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error}; expected label_counts and cells of a study; evaluate again") from None
     found["from"] = [found["from"]] if isinstance(found["from"], str) else list(found["from"])
     return found
+
+
+def shown_split(info: Mapping[str, Any]) -> str:
+    """The scans that a report shows: the test scans, in a study of arms those that it was measured on to be shown."""
+    return str(info["select_on"]) if info["kind"] == ARMS else TEST
 
 
 def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import matplotlib
 
 from inpaint_ssl.report.drawing import STYLE, Drawing
 from inpaint_ssl.report.frame import save_figures, shared_context, shared_drawings, write_page
+from inpaint_ssl.report.info import shown_split
 from inpaint_ssl.report.kinds import part_of
 from inpaint_ssl.report.load import read_files, read_rows
 from inpaint_ssl.report.losses import arm_losses, losses_note
@@ -41,7 +42,8 @@ def write_kind_report(workdir: Path, info: Mapping[str, Any]) -> Path:
         ]
         figures = save_figures(drawings, workdir)
     write_views(workdir / "tables", part.tables)
-    if entries := summarise(rows, float(info["alpha"])).entries:
+    split = shown_split(info)
+    if entries := summarise(rows, float(info["alpha"]), split=split).entries:
         write_dice(workdir / "tables", entries, info["label_counts"])
     context |= {
         "part": part,
@@ -49,13 +51,15 @@ def write_kind_report(workdir: Path, info: Mapping[str, Any]) -> Path:
         "figures": figures,
         "losses_note": losses_note(files),
         "bootstrap": Bootstrap(**info["bootstrap"]),
+        "split": split,
     }
     return write_page("kind.html.j2", context, workdir)
 
 
 def _with_seeds(part: StudyPart, info: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> StudyPart:
     """With the table of every seed's value where there are several."""
-    table = seed_table(rows, {arm["arm"]: arm.get("label", arm["arm"]) for arm in info["arms"]})
+    labels = {arm["arm"]: arm.get("label", arm["arm"]) for arm in info["arms"]}
+    table = seed_table(rows, labels, shown_split(info))
     return part if table is None else replace(part, tables=(*part.tables, table))
 
 

@@ -11,14 +11,17 @@ from inpaint_ssl.files import read_json
 from inpaint_ssl.report.info import TEST, read_info
 from inpaint_ssl.report.parts import Column, Entry, TableView
 from inpaint_ssl.report.text import duration, plain
+from inpaint_ssl.statistics.convergence import is_late, late_runs
 
 KIND_NAMES = {
     "comparison": "comparison", "clinical": "clinical metrics", "transfer_grid": "ways of transfer",
     "pretraining_grid": "ways of pretraining", "optimal_strategy": "best strategy of pretraining",
-    "unlabelled_extent": "number of unlabelled scans",
+    "unlabelled_extent": "number of unlabelled scans", "arms": "arms compared",
 }  # fmt: skip
 HASHES = {"config_sha256": "SHA-256 of the settings", "data_sha256": "SHA-256 of the data"}
 SPLIT_NAMES = {TEST: "test", "validation": "validation"}
+_NAMED = 6  # arms with late runs that one sentence names
+_LATE = {True: "yes", False: "no", None: ""}
 
 
 @dataclass(frozen=True)
@@ -144,24 +147,52 @@ def _number(value: Any, shown: str | None = None) -> Entry:
 
 
 def runs_view(cells: Sequence[Mapping[str, Any]]) -> TableView:
-    """tables/runs: every run with its status, steps, best validation loss, time (s) and images/s."""
+    """tables/runs: every run with its status, steps, best validation loss (late or not), time (s) and images/s."""
     columns = (
         Column("run", "Run", numeric=False), Column("status", "Status", numeric=False), Column("steps", "Steps"),
-        Column("best_step", "Best step"), Column("best_validation_loss", "Best validation loss"),
-        Column("stopped", "Stopped by", numeric=False), Column("seconds", "Time"),
-        Column("images_per_second", "Images/s"),
+        Column("best_step", "Best step"), Column("late", "Best is late", numeric=False),
+        Column("best_validation_loss", "Best validation loss"), Column("stopped", "Stopped by", numeric=False),
+        Column("seconds", "Time"), Column("images_per_second", "Images/s"),
     )  # fmt: skip
     rows = []
     for c in cells:
-        loss, speed = c["best_validation_loss"], c["images_per_second"]
+        loss, speed, late = c["best_validation_loss"], c["images_per_second"], _LATE[is_late(c)]
         rows.append((
             Entry(c["name"]), Entry(c["status"]), _number(c["steps"]), _number(c["best_step"]),
+            Entry(late or "–", late),
             _number(loss, f"{loss:.4g}" if isinstance(loss, int | float) else None),
             Entry((c["stopped"] or "–").replace("_", " "), c["stopped"] or ""),
             _number(c["seconds"], duration(c["seconds"])),
             _number(speed, f"{speed:.1f}" if isinstance(speed, int | float) else None),
         ))  # fmt: skip
-    return TableView("runs", "Runs of the study", columns, tuple(rows))
+    note = " ".join(["Best is late: the best validation lies in the last tenth of the steps.", late_words(cells)])
+    return TableView("runs", "Runs of the study", columns, tuple(rows), note.strip())
+
+
+def late_words(cells: Iterable[Mapping[str, Any]]) -> str:
+    """One sentence on fine-tunings whose best validation lies in the last tenth of the steps; "" without fine-tunings.
+
+    Arms are named where only some runs are late and there are few arms.
+    """
+    found = late_runs(cells)
+    late, total = sum(r.late for r in found.values()), sum(r.total for r in found.values())
+    if not total:
+        return ""
+    runs = f"{total} fine-tuning run{'s' if total != 1 else ''}"
+    if not late:
+        return f"In none of {runs} does the best validation lie in the last tenth of the steps."
+    arms = list(dict.fromkeys(arm for arm, _ in found))
+    each = [[r for (own, _), r in found.items() if own == arm] for arm in arms]
+    some = [
+        f"{arm.replace('_', ' ')} {n} of {sum(r.total for r in of)}"
+        for arm, of in zip(arms, each, strict=True)
+        if (n := sum(r.late for r in of))
+    ]
+    named = f" ({', '.join(some)})" if late < total and len(arms) > 1 and len(some) <= _NAMED else ""
+    return (
+        f"In {late} of {runs}{named} the best validation lies in the last tenth of the steps: longer training might "
+        "help."
+    )
 
 
 def settings_view(settings: Mapping[str, Any]) -> TableView:

@@ -10,13 +10,13 @@ from inpaint_ssl.report.text import percent, ratio
 from inpaint_ssl.statistics.arms import Values, arm_mean, values_by_arm
 
 
-def seed_table(rows: Iterable[Mapping[str, str]], labels: Mapping[str, str]) -> TableView | None:
-    """Mean class-averaged Dice of each run over the test subjects, and over the runs of an arm mean and sample SD.
+def seed_table(rows: Iterable[Mapping[str, str]], labels: Mapping[str, str], split: str = "test") -> TableView | None:
+    """Mean class-averaged Dice of each run over the subjects of `split`, and over an arm's runs mean and sample SD.
 
     rows: those of per_scan.csv as strings; labels: arm -> its name for a person, in order. None where every arm has one
     run. InputError as statistics.arms.values_by_arm.
     """
-    found = values_by_arm(rows, "test")
+    found = values_by_arm(rows, split)
     runs = {key: _means(values) for key, values in found.items() if key[1] in labels}
     seeds = sorted({run for means in runs.values() for run in means})
     if len(seeds) < 2:
@@ -33,7 +33,10 @@ def seed_table(rows: Iterable[Mapping[str, str]], labels: Mapping[str, str]) -> 
         (Entry(labels[arm], arm), Entry(percent(fraction), fraction), *_row(runs[(fraction, arm)], seeds))
         for fraction, arm in sorted(runs, key=lambda key: (key[0], order.index(key[1])))
     ]
-    note = "Class-averaged Dice of each run, mean over test subjects; mean and sample standard deviation over the runs."
+    note = (
+        f"Class-averaged Dice of each run, mean over {split} subjects; mean and sample standard deviation over the "
+        "runs."
+    )
     return TableView("dice_by_seed", "Every seed's value", columns, tuple(table), note)
 
 

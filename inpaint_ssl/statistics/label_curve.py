@@ -99,10 +99,10 @@ def _number(row: Mapping[str, str]) -> float:
         raise InputError(f"per_scan.csv: {error} in the row {dict(row)}; evaluate the study again") from None
 
 
-def _errors(rows: Iterable[Mapping[str, str]]) -> _Errors:
+def _errors(rows: Iterable[Mapping[str, str]], split: str) -> _Errors:
     runs: dict[tuple[float, str, tuple[int, int]], dict[tuple[str, str, str], float]] = {}
     for row in rows:
-        if row["split"] == "test" and row["metric"] == "dice":
+        if row["split"] == split and row["metric"] == "dice":
             (_, fraction, name, arm), (run, subject, scan) = key_and_case(row)
             runs.setdefault((fraction, arm, run), {})[subject, scan, name] = _number(row)
     paired = {key: v for key, v in runs.items() if all((key[0], arm, key[2]) in runs for arm in _ARMS)}
@@ -133,14 +133,16 @@ def label_curves(
     label_counts: Mapping[float, int],
     alpha: float,
     bootstrap: Bootstrap | None = None,
+    split: str = "test",
 ) -> LabelCurves:
     """Fit both arms' error against the number of labelled subjects, and say what pretraining is worth in labels.
 
-    rows: those of per_scan.csv as strings; label_counts: labelled subjects of each label fraction. Intervals have level
-    1 - alpha and are percentiles (BCa needs finite values) over resamples of the test subjects, both arms and all label
-    fractions together; they do not cover other draws of labelled subjects. InputError for a row that is no number.
+    rows: those of per_scan.csv as strings, of which the scans of `split` count; label_counts: labelled subjects of each
+    label fraction. Intervals have level 1 - alpha and are percentiles (BCa needs finite values) over resamples of the
+    subjects of `split`, both arms and all label fractions together; they do not cover other draws of labelled subjects.
+    InputError for a row that is no number.
     """
-    found, how = _errors(rows), bootstrap or Bootstrap()
+    found, how = _errors(rows, split), bootstrap or Bootstrap()
     n = np.array([label_counts.get(f, 0) for f in found.label_fractions], dtype=np.float64)
     with_floor, reason = len(set(n)) >= FLOOR_COUNTS, _no_curves(found, n)
     grid, curves, equivalents = np.empty(0), dict[str, ArmCurve](), list[Equivalent]()
@@ -167,6 +169,24 @@ def label_curves(
         equivalents=tuple(equivalents),
         reason=reason,
     )
+
+
+def labels_of_arm(
+    rows: Iterable[Mapping[str, str]],
+    arm: str,
+    control: str,
+    label_counts: Mapping[float, int],
+    alpha: float,
+    bootstrap: Bootstrap | None = None,
+    split: str = "test",
+) -> LabelCurves:
+    """`label_curves` of any pretrained arm against any control from scratch; the curves bear the names of two arms.
+
+    Arguments and errors as there.
+    """
+    names = {arm: PRETRAINED, control: FROM_SCRATCH}
+    renamed = [{**row, "arm": names[row["arm"]]} for row in rows if row["arm"] in names]
+    return label_curves(renamed, label_counts, alpha, bootstrap, split)
 
 
 def _no_curves(found: _Errors, n: np.ndarray) -> str:

@@ -1,15 +1,14 @@
 """Every pretraining strategy against from scratch at every label fraction (paper, section 3.2, Figures 3, 4, 8, 9)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from inpaint_ssl.statistics.arms import Paired, compare, values_by_arm
+from inpaint_ssl.statistics.arm_gains import arm_gains, subjects_needed
+from inpaint_ssl.statistics.arms import Paired
 from inpaint_ssl.statistics.bootstrap import Bootstrap
-from inpaint_ssl.statistics.holm import holm
 from inpaint_ssl.statistics.rows import FROM_SCRATCH
 from inpaint_ssl.statistics.strategies import Strategy, strategies_of
-from inpaint_ssl.statistics.wilcoxon import minimum_n
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,7 @@ class Gains:
     @property
     def too_few(self) -> int:
         """Number of subjects with which the adjusted tests could reach alpha, or 0 where there are as many."""
-        if not self.gains:
-            return 0
-        needed = minimum_n(self.alpha / self.n_planned)
-        return needed if max(g.paired.n_subjects for g in self.gains) < needed else 0
+        return subjects_needed([gain.paired for gain in self.gains], self.alpha, self.n_planned)
 
 
 def strategy_gains(
@@ -71,29 +67,17 @@ def strategy_gains(
     its strategies. Holm's correction is over all strategies and their label fractions, planned or found; a missing test
     counts as p = 1. Raises InputError for rows or arms that are damaged.
     """
-    strategies, values = strategies_of(arms), values_by_arm(rows, split)
-    found, unpaired, runs = list[Gain](), 0, list[int]()
-    named = {s.arm for s in strategies} | {FROM_SCRATCH}
-    fractions = sorted({f for f, arm in values if arm in named})
-    with_strategy = {f for f, arm in values if arm in named and arm != FROM_SCRATCH}  # from scratch may have more
-    family = len(strategies) * len({*planned, *with_strategy})
-    for strategy in strategies:
-        for fraction in fractions:
-            own, scratch = values.get((fraction, strategy.arm), {}), values.get((fraction, FROM_SCRATCH), {})
-            paired = compare(own, scratch, alpha, bootstrap or Bootstrap())
-            if paired is not None:
-                found.append(Gain(strategy, fraction, paired, 1.0))
-                unpaired += len(own.keys() ^ scratch.keys())
-                runs.append(len({case[0] for case in own.keys() & scratch.keys()}))
-    p_values = [g.paired.wilcoxon.p_value for g in found]
-    adjusted = holm([*p_values, *[1.0] * (family - len(found))])
+    strategies = strategies_of(arms)
+    of_arm = {strategy.arm: strategy for strategy in strategies}
+    pairs = [(arm, FROM_SCRATCH) for arm in of_arm]
+    found = arm_gains(rows, pairs, split=split, alpha=alpha, bootstrap=bootstrap, planned=planned)
     return Gains(
         split=split,
         alpha=alpha,
         strategies=strategies,
-        label_fractions=tuple(fractions),
-        gains=tuple(replace(g, p_holm=p) for g, p in zip(found, adjusted[: len(found)], strict=True)),
-        n_planned=family,
-        n_runs=min(runs, default=0),
-        n_unpaired=unpaired,
+        label_fractions=found.label_fractions,
+        gains=tuple(Gain(of_arm[g.arm], g.label_fraction, g.paired, g.p_holm) for g in found.gains),
+        n_planned=found.n_planned,
+        n_runs=min((g.n_runs for g in found.gains), default=0),
+        n_unpaired=sum(g.n_unpaired for g in found.gains),
     )

@@ -177,20 +177,23 @@ def _warnings(entry: Entry, arms: Mapping[str, Values], alpha: float, n_planned:
     return warnings
 
 
-def describe(rows: Iterable[Mapping[str, str]], metric: str) -> tuple[Description, ...]:
+def describe(
+    rows: Iterable[Mapping[str, str]], metric: str, split: str = "test", average: bool = False
+) -> tuple[Description, ...]:
     """Each arm's mean of a metric for every label fraction and class, without a comparison: for a metric of which less
     is better the tests of `summarise` would ask the wrong question.
 
-    Each arm over the scans that it has a value of. Label fractions rise, classes and arms are in order of appearance.
-    `rows` and errors as in `summarise`.
+    Each arm over the scans that it has a value of. Label fractions rise, classes and arms are in order of appearance;
+    with `average` the class average, over the classes that a scan has a value of, comes first. `rows` and errors as in
+    `summarise`.
     """
-    table = values_by_arm(rows, "test", metric)
+    table = values_by_arm(rows, split, metric)
     classes = dict.fromkeys(c for values in table.values() for case in values.values() for c in case)
     arms = dict.fromkeys(arm for _, arm in table)
     return tuple(
         Description(metric, fraction, name, arm, summary)
         for fraction in sorted({fraction for fraction, _ in table})
-        for name in classes
+        for name in (*([AVERAGE] if average else []), *classes)
         for arm in arms
         if (summary := _arm(table.get((fraction, arm), {}), name)) is not None
     )
@@ -203,17 +206,18 @@ def summarise(
     *,
     planned: Iterable[float] = (),
     bootstrap: Bootstrap | None = None,
+    split: str = "test",
 ) -> StudyStatistics:
     """Means, paired differences and tests for every label fraction and class (paper, sections 2.5.3 and 2.8).
 
-    `rows` are the rows of per_scan.csv as strings; other splits and metrics are skipped. Values are ratios. Arms,
-    classes and label fractions may be missing: what cannot be compared has the comparison None. `planned` are the label
-    fractions of the study; with those of the rows they are the family of Holm's correction, in which a test that is
-    still missing counts as p = 1, so that what is significant stays so. Raises InputError for a row that is no number
-    or appears twice.
+    `rows` are the rows of per_scan.csv as strings; other metrics and splits than `split` are skipped. Values are
+    ratios. Arms, classes and label fractions may be missing: what cannot be compared has the comparison None. `planned`
+    are the label fractions of the study; with those of the rows they are the family of Holm's correction, in which a
+    test that is still missing counts as p = 1, so that what is significant stays so. Raises InputError for a row that
+    is no number or appears twice.
     """
     bootstrap = bootstrap or Bootstrap()
-    table = values_by_arm(rows, "test", metric)
+    table = values_by_arm(rows, split, metric)
     fractions = tuple(sorted({fraction for fraction, _ in table}))
     classes = tuple(dict.fromkeys(c for values in table.values() for case in values.values() for c in case))
     arms_at = {f: {arm: values for (g, arm), values in table.items() if f == g} for f in fractions}

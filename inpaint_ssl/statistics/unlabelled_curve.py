@@ -21,10 +21,10 @@ from inpaint_ssl.statistics.label_curve import (
     MINIMUM_COUNTS,
     MINIMUM_SUBJECTS,
     LabelCurves,
-    label_curves,
+    labels_of_arm,
 )
 from inpaint_ssl.statistics.power_law import PowerLaws, fit_power_laws
-from inpaint_ssl.statistics.rows import FROM_SCRATCH, PRETRAINED
+from inpaint_ssl.statistics.rows import FROM_SCRATCH
 
 FARTHEST = 2.0  # times the largest number of pretraining scans: how far curves are followed
 LARGEST_SCATTER = 0.5  # of the curve's fall over the extents: the points' scatter around it
@@ -228,9 +228,7 @@ def worth_in_labels(
     present = {row["arm"] for row in kept}
     there = [arm for arm in extent_arms(arms) if arm.extent > 0 and arm.name in present]
     wanted = {arm.extent: arm.name for arm in there if arm.extent == TRAINING_SET or arm is there[-1]}
-    result = {}
-    for extent, name in wanted.items():
-        new = {name: PRETRAINED, FROM_SCRATCH: FROM_SCRATCH}
-        renamed = [{**row, "arm": new[row["arm"]]} for row in kept if row["arm"] in new]
-        result[extent] = label_curves(renamed, label_counts, alpha, bootstrap)
-    return result
+    return {
+        extent: labels_of_arm(kept, name, FROM_SCRATCH, label_counts, alpha, bootstrap)
+        for extent, name in wanted.items()
+    }

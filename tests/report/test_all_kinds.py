@@ -7,6 +7,7 @@ import pytest
 import test_transfer_grid_part as transfer
 import test_unlabelled_extent_part as extents
 from arm_rows import RATES, extent_entries, grid_entries
+from arms_study import ArmsStudy
 from browser import browser, console_lines, in_a_frame, run_browser
 from strategy_study import GridStudy
 from test_latex import compiled
@@ -44,8 +45,12 @@ def optimal_strategy(root: Path) -> Path:
     return GridStudy(root, kind="optimal_strategy", paper_sizes=[16, 8]).write()
 
 
+def arms(root: Path) -> Path:
+    return ArmsStudy(root).write()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("write", [transfer_grid, pretraining_grid, optimal_strategy, unlabelled_extent])
+@pytest.mark.parametrize("write", [transfer_grid, pretraining_grid, optimal_strategy, unlabelled_extent, arms])
 def test_the_page_of_each_kind(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     browser()
     root = tmp_path / "study"

@@ -117,7 +117,7 @@ def test_a_kind_that_nobody_knows_is_refused(tmp_path: Path) -> None:
             act(tmp_path)
     assert part_of(KIND) is made_up_kind.part
     assert [kind for kind in MODULES if part_of(kind)] == [
-        "transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", KIND,
+        "transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", "arms", KIND,
     ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ Part = Callable[[Path, Mapping[str, Any]], StudyPart]
 # loaded when asked for: each brings the statistics of its kind
 MODULES = {
     kind: f"{__name__}.{kind}"
-    for kind in ("transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent")
+    for kind in ("transfer_grid", "pretraining_grid", "optimal_strategy", "unlabelled_extent", "arms")
 }
 
 

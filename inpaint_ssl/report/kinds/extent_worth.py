@@ -25,7 +25,7 @@ def _reasons(found: list[tuple[float, str]]) -> str:
 
 def worth_statements(curves: UnlabelledCurves, labels: Mapping[float, LabelCurves]) -> list[str]:
     """What twice the largest number of pretraining scans would add, and what pretraining is worth in labels."""
-    return [_doubling(curves), *(_labels(extent, found) for extent, found in labels.items())]
+    return [_doubling(curves), *(labels_words(f"{percent(x)} pretraining data", found) for x, found in labels.items())]
 
 
 def _doubling(found: UnlabelledCurves) -> str:
@@ -47,8 +47,9 @@ def _doubling(found: UnlabelledCurves) -> str:
     return f"More unlabelled scans: {'; '.join(parts)}."
 
 
-def _labels(extent: float, found: LabelCurves) -> str:
-    start = f"{percent(extent)} pretraining data in labelled subjects, compared with from scratch"
+def labels_words(what: str, found: LabelCurves, control: str = "from scratch") -> str:
+    """What `what` is worth in labelled subjects at each label fraction, one sentence; `control`: compared with what."""
+    start = f"{what} in labelled subjects, compared with {control}"
     if found.reason:
         return f"{start}: no statement, as {found.reason}."
     stated = [
@@ -83,10 +84,8 @@ def worth_table(curves: UnlabelledCurves, labels: Mapping[float, LabelCurves]) -
         columns.append(Column(f"{key}_upper", "to"))
     of = {c.label_fraction: c for c in curves.curves}
     fractions = sorted({*of, *(e.label_fraction for found in labels.values() for e in found.equivalents)})
-    rows = [
-        (Entry(percent(f), f), *_curve(of.get(f)), *(entry for found in labels.values() for entry in _gain(found, f)))
-        for f in fractions
-    ]
+    gained = {f: [entry for found in labels.values() for entry in gain_entries(found, f)] for f in fractions}
+    rows = [(Entry(percent(f), f), *_curve(of.get(f)), *gained[f]) for f in fractions]
     if not rows:
         return None
     note = (
@@ -112,7 +111,8 @@ def _curve(c: UnlabelledCurve | None) -> list[Entry]:
     return [*row, Entry("no", f"no: {c.unsupported}") if c.unsupported else Entry("yes")]
 
 
-def _gain(found: LabelCurves, fraction: float) -> list[Entry]:
+def gain_entries(found: LabelCurves, fraction: float) -> list[Entry]:
+    """Labelled subjects gained at a label fraction and both ends of the interval; dashes where none may be stated."""
     e = next((e for e in found.equivalents if e.label_fraction == fraction), None)
     if e is None or e.unsupported:
         return [MISSING, MISSING, MISSING]

@@ -44,12 +44,7 @@ class Curves:
 
     def points(self, arm: str, class_name: str) -> list[tuple[int, float]]:
         """(index of the label fraction, mean Dice) of one arm, by rising fraction; what is missing is left out."""
-        found = []
-        for k, fraction in enumerate(self.statistics.label_fractions):
-            entry = self.statistics.entry(fraction, class_name)
-            if entry is not None and arm in entry.arms and not math.isnan(entry.arms[arm].mean):
-                found.append((k, entry.arms[arm].mean))
-        return found
+        return points(self.statistics, arm, class_name)
 
 
 def _style(curves: Curves, strategy: Strategy) -> dict[str, Any]:
@@ -62,24 +57,49 @@ def _style(curves: Curves, strategy: Strategy) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_SCRATCH: dict[str, Any] = {"color": LIGHT_BLUE, "lw": 3, "marker": "o", "ms": 5}
-_ALL_LABELS: dict[str, Any] = {"color": INK, "ls": ":", "lw": 1.5}
+SCRATCH: dict[str, Any] = {"color": LIGHT_BLUE, "lw": 3, "marker": "o", "ms": 5}
+ALL_LABELS: dict[str, Any] = {"color": INK, "ls": ":", "lw": 1.5}
 
 
 def _panel(axes: Axes, curves: Curves, strategies: Sequence[Strategy], name: str) -> None:
-    shift, fractions = -_DODGE * (len(strategies) - 1) / 2, curves.statistics.label_fractions
+    lines = [(s.arm, _style(curves, s)) for s in strategies]
+    dice_panel(axes, curves.statistics, curves.label_counts, lines, name)
+
+
+def points(statistics: StudyStatistics, arm: str, class_name: str) -> list[tuple[int, float]]:
+    """(index of the label fraction, mean Dice) of one arm, by rising fraction; what is missing is left out."""
+    found = []
+    for k, fraction in enumerate(statistics.label_fractions):
+        entry = statistics.entry(fraction, class_name)
+        if entry is not None and arm in entry.arms and not math.isnan(entry.arms[arm].mean):
+            found.append((k, entry.arms[arm].mean))
+    return found
+
+
+def dice_panel(
+    axes: Axes,
+    statistics: StudyStatistics,
+    label_counts: Mapping[float, int],
+    lines: Sequence[tuple[str, Mapping[str, Any]]],
+    name: str,
+) -> None:
+    """Dice of a class against the share of the labels, in equal steps: `lines` (arm, style), and from scratch behind.
+
+    The dotted line is from scratch with all labels, where the study has that.
+    """
+    shift, fractions = -_DODGE * (len(lines) - 1) / 2, statistics.label_fractions
     places = range(len(fractions))
 
     def line(arm: str) -> list[float]:  # with a gap where a label fraction is missing, not a stroke across it
-        points = dict(curves.points(arm, name))
-        return [points.get(j, math.nan) for j in places]
+        found = dict(points(statistics, arm, name))
+        return [found.get(j, math.nan) for j in places]
 
-    for k, strategy in enumerate(strategies):
-        axes.plot([j + shift + k * _DODGE for j in places], line(strategy.arm), **_style(curves, strategy))
-    axes.plot(places, scratch := line(FROM_SCRATCH), zorder=1.9, **_SCRATCH)
+    for k, (arm, style) in enumerate(lines):
+        axes.plot([j + shift + k * _DODGE for j in places], line(arm), **style)
+    axes.plot(places, scratch := line(FROM_SCRATCH), zorder=1.9, **SCRATCH)
     if fractions[-1] == 1.0 and not math.isnan(scratch[-1]):
-        axes.axhline(scratch[-1], zorder=1.8, **_ALL_LABELS)
-    counts = [curves.label_counts.get(f) for f in fractions]
+        axes.axhline(scratch[-1], zorder=1.8, **ALL_LABELS)
+    counts = [label_counts.get(f) for f in fractions]
     known = all(c is not None for c in counts)
     labels = [percent(f) + (f"\n{c}" if known else "") for f, c in zip(fractions, counts, strict=True)]
     axes.set_xticks(places, labels)
@@ -98,9 +118,9 @@ def _legend(figure: Figure, curves: Curves, strategies: Sequence[Strategy], pane
         columns.append(
             [(Line2D([], [], **_style(curves, s)), f"{patch_name(s)}, {sampling_name(sampling)}") for s in own]
         )
-    baselines = [(Line2D([], [], **_SCRATCH), "from scratch")]
+    baselines = [(Line2D([], [], **SCRATCH), "from scratch")]
     if any(line.get_linestyle() == ":" for axes in panels for line in axes.get_lines()):
-        baselines.append((Line2D([], [], **_ALL_LABELS), "from scratch, all labels"))
+        baselines.append((Line2D([], [], **ALL_LABELS), "from scratch, all labels"))
     columns.append(baselines)
     height = max(map(len, columns))
     nothing = (Line2D([], [], ls="none"), "")  # keeps the columns apart: a legend is filled column by column

@@ -1,0 +1,153 @@
+"""Every arm of a study against its control at every label fraction: one family of planned tests. No jax here.
+
+The subject is the unit, as everywhere (statistics/arms): what an arm and its control both have is compared, so that
+arms may differ in their seeds and label subsets.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from inpaint_ssl.errors import InputError
+from inpaint_ssl.statistics.arms import Paired, Values, compare, values_by_arm
+from inpaint_ssl.statistics.arms import pairs as paired_values
+from inpaint_ssl.statistics.bootstrap import Bootstrap
+from inpaint_ssl.statistics.holm import holm
+from inpaint_ssl.statistics.rows import AVERAGE
+from inpaint_ssl.statistics.wilcoxon import minimum_n
+
+
+@dataclass(frozen=True)
+class ArmGain:
+    """An arm at one label fraction; `paired.mean_difference` is arm - control, by subject."""
+
+    arm: str
+    control: str
+    label_fraction: float
+    paired: Paired
+    p_holm: float  # over all pairs and label fractions of the study
+    n_runs: int  # seeds and draws of the label subset that both have
+    n_unpaired: int  # scans and runs of one without a partner in the other, which are not compared
+
+    @property
+    def rank_biserial(self) -> float:
+        """Effect size of the test, -1 (every subject loses) to 1 (every subject gains); NaN without a difference."""
+        return self.paired.wilcoxon.rank_biserial
+
+    @property
+    def is_worse(self) -> bool:
+        """Is the mean lower and its interval wholly below 0? It describes: the planned tests ask for a gain."""
+        return self.paired.mean_difference < 0 and self.paired.upper < 0
+
+
+@dataclass(frozen=True)
+class ArmGains:
+    """Gains by pair in the given order, then by rising label fraction; n_planned: tests of the family."""
+
+    split: str
+    alpha: float
+    pairs: tuple[tuple[str, str], ...]
+    label_fractions: tuple[float, ...]  # those with a value of any of the arms
+    gains: tuple[ArmGain, ...]
+    n_planned: int
+
+    def at(self, label_fraction: float) -> tuple[ArmGain, ...]:
+        """The gains at one label fraction."""
+        return tuple(gain for gain in self.gains if gain.label_fraction == label_fraction)
+
+    def of(self, arm: str, label_fraction: float) -> ArmGain | None:
+        """The gain of an arm at one label fraction, or None where nothing could be compared."""
+        return next((gain for gain in self.at(label_fraction) if gain.arm == arm), None)
+
+    def is_better(self, gain: ArmGain) -> bool:
+        """Is this gain significant once adjusted, and the mean higher?"""
+        return gain.p_holm < self.alpha and gain.paired.mean_difference > 0
+
+    @property
+    def too_few(self) -> int:
+        """Number of subjects with which the adjusted tests could reach alpha, or 0 where there are as many."""
+        return subjects_needed([gain.paired for gain in self.gains], self.alpha, self.n_planned)
+
+
+def subjects_needed(tests: Sequence[Paired], alpha: float, n_planned: int) -> int:
+    """Number of subjects that n_planned tests need for an adjusted p < alpha; 0 where a test has them, or without any.
+
+    InputError for an alpha that is no level (statistics.wilcoxon.minimum_n).
+    """
+    needed = minimum_n(alpha / n_planned) if tests else 0
+    return needed if tests and max(test.n_subjects for test in tests) < needed else 0
+
+
+def arm_gains(
+    rows: Iterable[Mapping[str, str]],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    split: str,
+    alpha: float,
+    bootstrap: Bootstrap | None = None,
+    planned: Iterable[float] = (),
+) -> ArmGains:
+    """One-sided tests (arm > control) of the class-averaged Dice on the scans of `split` (paper, section 2.8).
+
+    rows: of per_scan.csv as strings, values are ratios; pairs: (arm, its control); planned: label fractions of the
+    arms. Holm's correction is over all pairs and all label fractions that are planned or found for an arm; a missing
+    test counts as p = 1. A control may have further label fractions: no test is planned there. InputError for an arm
+    that is its own control or has two, and for rows that are damaged.
+    """
+    arms = [arm for arm, _ in pairs]
+    if len(set(arms)) < len(arms) or any(arm == control for arm, control in pairs):
+        raise InputError(
+            f"got the pairs {', '.join(map(' against '.join, pairs))}; expected each arm once, against another one; "
+            'look at "arms" in study.json'
+        )
+    values = values_by_arm(rows, split)
+    named = {arm for pair in pairs for arm in pair}
+    fractions = sorted({f for f, arm in values if arm in named})
+    family = len(pairs) * len({*planned, *(f for f, arm in values if arm in arms)})
+    found = list[ArmGain]()
+    for arm, control in pairs:
+        for fraction in fractions:
+            first, second = values.get((fraction, arm), {}), values.get((fraction, control), {})
+            paired = compare(first, second, alpha, bootstrap or Bootstrap())
+            if paired is not None:
+                runs = len({case[0] for case in first.keys() & second.keys()})
+                alone = len(first.keys() ^ second.keys())
+                found.append(ArmGain(arm, control, fraction, paired, 1.0, runs, alone))
+    p_values = [gain.paired.wilcoxon.p_value for gain in found]
+    adjusted = holm([*p_values, *[1.0] * (family - len(found))])
+    return ArmGains(
+        split=split,
+        alpha=alpha,
+        pairs=tuple(pairs),
+        label_fractions=tuple(fractions),
+        gains=tuple(replace(g, p_holm=p) for g, p in zip(found, adjusted[: len(found)], strict=True)),
+        n_planned=family,
+    )
+
+
+def mean_differences(
+    rows: Iterable[Mapping[str, str]], pairs: Sequence[tuple[str, str]], *, split: str, metric: str
+) -> dict[tuple[str, float, str], float]:
+    """By (arm, label fraction, class or AVERAGE) the mean of arm - control over subjects, in the metric's unit.
+
+    rows: of per_scan.csv as strings. Only scans, runs and classes of which both have a value count; without any there
+    is no entry. These describe and are not tested. InputError for rows that are damaged.
+    """
+    values = values_by_arm(rows, split, metric)
+    classes = dict.fromkeys(c for of_arm in values.values() for case in of_arm.values() for c in case)
+    found = {}
+    for arm, control in pairs:
+        for fraction in sorted({f for f, name in values if name == arm}):
+            first, second = values[fraction, arm], values.get((fraction, control), {})
+            for name in (AVERAGE, *classes):
+                both = paired_values(_of_class(first, name), _of_class(second, name)).by_subject()
+                if both:
+                    found[arm, fraction, name] = float(np.mean([a - b for a, b in both.values()]))
+    return found
+
+
+def _of_class(values: Values, name: str) -> Values:
+    if name == AVERAGE:
+        return values
+    return {case: {name: classes[name]} for case, classes in values.items() if name in classes}
