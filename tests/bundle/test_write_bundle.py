@@ -105,8 +105,8 @@ def test_settings_are_kept_without_places(folder: Path, tmp_path: Path) -> None:
 
 
 def test_every_setting_that_can_hold_a_path_is_emptied() -> None:
-    """Those whose range takes any text; names of labels and classes are part of the model."""
-    of_labels = {"data.labels", "data.label_map", "data.classes", "clinical.t1_ms"}
+    """Those whose range takes any text; labels and classes are the model's, and arms hold no text of their own."""
+    of_labels = {"data.labels", "data.label_map", "data.classes", "clinical.t1_ms", "arms"}
     for name, value in flatten(base.get_config()).items():
         if isinstance(value, str | tuple) and name not in of_labels:
             takes, _ = RULES.get(name, (lambda given: True, ""))

@@ -251,7 +251,9 @@ def test_scans_whose_numbers_follow_each_other_are_one_subject(tmp_path: Path) -
     assert [entry.subject_id for entry in open_root(folder).entries] == [entry.scan_id for entry in entries]
     by_pattern = open_root(folder, scans_per_subject=3, subject_pattern=r"_0(\d+)").entries
     assert [entry.subject_id for entry in by_pattern] == ["1-3", "1-3", "1-3", "10-12", "10-12", "10-12"]
-    for text, number in (("x0", "0"), ("left", "")):
+    save(folder / "x0.nii.gz", random_image(1))
+    assert open_root(folder, scans_per_subject=2).entries[-1].subject_id == "0-0"
+    for text, number in (("left", ""), ("left_\u0663", "\u0663")):
         save(folder / f"{text}.nii.gz", random_image(1))
         said = message(open_root, folder, scans_per_subject=2)
         assert f"{text}.nii.gz" in said and (f"gives {number!r} and no number" in said or "finds no subject" in said)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def flags(root: Path, *more: str) -> list[str]:
     values = (f"data.root={root}", "data.image_size=(48, 48)", "data.prepare_processes=2", "corruption.patch_size=8")
-    values += ("model.filters=(16, 32)", "split.label_fractions=(1.0,)")
+    values += ("model.filters=(16, 32)", "split.label_fractions=(1.0,)", "data.scans_per_subject=1")
     return ["--config=configs/hippocampus.py", *(f"--config.{value}" for value in values), *more]
 
 

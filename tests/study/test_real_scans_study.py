@@ -39,9 +39,9 @@ CLASSES = {
 @pytest.mark.parametrize(
     ("data_set", "every", "splits"),
     [
-        ("hippocampus", 4, (30, 8, 12, 0, 30)),
+        ("hippocampus", 4, (28, 8, 14, 0, 28)),
         ("headneck_ct", 9, (12, 3, 5, 5, 17)),
-        pytest.param("hippocampus", 1, (120, 30, 50, 0, 120), marks=pytest.mark.full),
+        pytest.param("hippocampus", 1, (82, 22, 40, 0, 115), marks=pytest.mark.full),
         pytest.param("headneck_ct", 1, (108, 27, 45, 42, 150), marks=pytest.mark.full),
     ],
 )

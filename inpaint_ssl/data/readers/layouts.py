@@ -140,13 +140,13 @@ def arranged(entries: Iterable[ScanEntry], settings: ReaderSettings, problems: P
 
 def _numbered(entry: ScanEntry, number: str, scans: int, problems: Problems) -> str:
     """The subject of the scan of this number, named by its first and last one; "" when it is a problem."""
-    if number.isascii() and number.isdigit() and int(number) > 0:
+    if number.isascii() and number.isdigit():
         last = -(-int(number) // scans) * scans
-        return f"{last - scans + 1}-{last}"
+        return f"{max(last - scans + 1, 0)}-{last}"
     problems.add(
         InputError(
             f"{entry.image_paths[0]}: data.scans_per_subject is {scans}, but the scan id {entry.scan_id!r} gives "
-            f"{number!r} and no number from 1 on; correct data.subject_pattern, or use data.scans_per_subject=1",
+            f"{number!r} and no number; correct data.subject_pattern, or use data.scans_per_subject=1",
             "listing",
         )
     )
