@@ -76,7 +76,7 @@ def resolve(config: ConfigDict, base: ConfigDict) -> ConfigDict:
     values = _checked(given, defaults)
     for arm in read_arms(values["arms"], values):
         try:
-            _checked({**values, "arms": (), "study.kind": "comparison", **dict(arm.settings)}, defaults)
+            _checked({**values, **dict(arm.settings)}, defaults)
         except InputError as error:
             raise InputError(f"config.arms: {arm.name}: {error}") from None
     resolved = ConfigDict()

@@ -103,6 +103,17 @@ def _check_kind(v: dict[str, Any]) -> None:
             f'config.arms: got {v["arms"]} in a study of kind {kind!r}; expected arms in a study of kind "arms", as '
             "configs/evidence.py has them, and in no other"
         )
+    for name in ("study.one_pretraining", "study.one_seed_from", "split.draw_by_seed"):
+        if v[name] and kind != "arms":
+            raise InputError(
+                f'config.{name}: got {v[name]!r} in a study of kind {kind!r}; only one of kind "arms" can do so, see '
+                "configs/evidence.py"
+            )
+    if kind == "arms" and v["transfer.second_learning_rate"]:
+        raise InputError(
+            f"config.transfer.second_learning_rate: got {v['transfer.second_learning_rate']} in a study of kind "
+            '"arms", whose runs are trained once; use 0, and transfer.freeze_steps to freeze what was transferred first'
+        )
     if kind == "unlabelled_extent" and not v["split.pretraining_extents"]:
         raise InputError(
             'config.split.pretraining_extents: got () in a study of kind "unlabelled_extent", expected what it '

@@ -104,6 +104,11 @@ def test_arms_are_for_their_kind_of_study_alone() -> None:
             config_of(arms, study__kind=kind)
     with pytest.raises(InputError, match="compares pretrainings of its own"):
         config_of(transfer__pretrained_study="somewhere")
+    for name in ("study__one_pretraining", "split__draw_by_seed"):
+        with pytest.raises(InputError, match=r"got True in a study of kind 'comparison'"):
+            config_of((), study__kind="comparison", **{name: True})
+    with pytest.raises(InputError, match=r"second_learning_rate: got 0\.1 in a study of kind"):
+        config_of(transfer__second_learning_rate=0.1)
     with pytest.raises(InputError, match=r"study\.one_seed_from: got 0\.5 with one seed"):
         config_of(seeds=(1,), study__one_seed_from=0.5)
 
