@@ -176,6 +176,7 @@ def one_step():
     return state, jax.jit(step_of(segmentation_loss(MODEL, MEMBERSHIP, **LIGHT)))(state, make_batch(4, real=3), KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.devices(2)
 @pytest.mark.parametrize("driver", ["pmap", "shard_map"])
 def test_two_devices_take_the_step_of_one(driver: str) -> None:

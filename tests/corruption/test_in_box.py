@@ -97,6 +97,7 @@ def test_patches_lie_within_the_box_and_reach_its_fraction(task, spec):
     assert short <= 0.1 * len(boxes)
 
 
+@pytest.mark.slow
 @every_case
 def test_the_same_in_a_batch_over_devices(task, spec):
     boxes, spread = some_boxes(), PartitionSpec("data")
@@ -150,6 +151,7 @@ def thrown(rng, size, spec, task):
         kept = np.concatenate([kept, dart])
 
 
+@pytest.mark.slow
 @every_case
 @pytest.mark.parametrize("box", [(0, 0, 40, 32), (9, 4, 37, 31)])
 def test_patches_in_a_box_lie_as_in_an_image_of_its_size(task, spec, box):

@@ -23,6 +23,7 @@ QUIET = Console(quiet=True)
 def diagnose(module, root: Path, **changes):
     config = module.get_config()
     config.data.root = str(root)
+    config.data.scans_per_subject = 1  # as if nothing were known of heads
     for key, value in changes.items():
         config.split[key] = value
     return examine(resolve(config, base.get_config()), QUIET)

@@ -144,6 +144,7 @@ def test_the_words(found: StudyPart) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_figures_show_the_means_and_intervals(found: StudyPart) -> None:
     average, gains, classes = found.figures
     (axes,) = average.figure.axes

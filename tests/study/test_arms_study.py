@@ -64,7 +64,8 @@ def test_frozen_steps_leave_the_pretrained_encoder_as_it_was(study: Path) -> Non
 
 
 def test_only_validation_scans_are_measured_and_seeds_have_label_subsets_of_their_own(study: Path) -> None:
-    rows = list(csv.DictReader((study / "per_scan.csv").open()))
+    with open(study / "per_scan.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
     assert {row["split"] for row in rows} == {"validation"}
     splits = json.loads((study / "splits.json").read_text())
     assert {row["subject"] for row in rows} == set(splits["validation"])

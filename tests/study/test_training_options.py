@@ -26,6 +26,7 @@ QUIET = Console(quiet=True)
 OWN = (("finetune.augmentation", "light"), ("finetune.cross_entropy_weight", 0.5), ("evaluate.flips", ("rows",)))
 
 
+@pytest.mark.slow
 def settings(workdir: Path, *more: str):
     return cfg.resolve(parse(tiny.arguments(workdir, *more))[0], base.get_config())
 
