@@ -45,11 +45,13 @@ def grows(evidence: Evidence) -> Iterator[Outcome]:
             first, last = there[0], there[-1]
             found = difference(study.compare(gains[first], gains[last]))
             setting = f"{arm.label}: gain at {percent(first)} − gain at {percent(last)} of the labels"
-            yield from _one(study, setting, found)
+            yield from _one(study, setting, found, study.rests_on_one_run(arm.name, control.name, (first, last)))
 
 
-def _one(study: EvidenceStudy, setting: str, found: Difference | None) -> list[Outcome]:
-    return [] if found is None else [Outcome(f"{place(study)}; {setting}", found.words, verdict(found, HIGHER))]
+def _one(study: EvidenceStudy, setting: str, found: Difference | None, one_run: bool) -> list[Outcome]:
+    if found is None:
+        return []
+    return [Outcome(f"{place(study)}; {setting}", found.words, verdict(found, HIGHER), one_run)]
 
 
 def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -74,7 +76,7 @@ def weakest(evidence: Evidence) -> Iterator[Outcome]:
                 f"{arm.label}: gain where Dice from scratch is at most {_WEAK:g} ({len(cells[True])} of "
                 f"{len(cells[True]) + len(cells[False])} classes at label fractions) − elsewhere"
             )
-            yield from _one(study, setting, found)
+            yield from _one(study, setting, found, study.rests_on_one_run(arm.name, control.name, study.fractions))
 
 
 def _extents(evidence: Evidence) -> Iterator[tuple[EvidenceStudy, list[Arm], int]]:
@@ -113,7 +115,8 @@ def extent_saturates(evidence: Evidence) -> Iterator[Outcome]:
             both = difference(study.compare(first, second)) if first and second else None
             found |= {} if both is None else {fraction: both}
         setting = f"step from {least.label} to {base.label} − step from {base.label} to {most.label}"
-        yield from over_fractions(study, setting, HIGHER, found)
+        one_run = any(study.rests_on_one_run(a.name, b.name, found) for a, b in ((least, base), (base, most)))
+        yield from over_fractions(study, setting, HIGHER, found, one_run)
 
 
 def hardest(evidence: Evidence) -> Iterator[Outcome]:
@@ -137,4 +140,4 @@ def hardest(evidence: Evidence) -> Iterator[Outcome]:
             f"{arm.label}: fall of the volume error of {hard} (Dice {dice} from scratch) − mean fall of the other "
             f"classes, {percent(fraction)} of the labels"
         )
-        yield from _one(study, setting, found)
+        yield from _one(study, setting, found, study.rests_on_one_run(arm.name, control.name, (fraction,)))

@@ -7,6 +7,7 @@ from inpaint_ssl.report.evidence.rules import NOT_SEEN, NOT_TESTED, RULES, SEEN,
 from inpaint_ssl.report.text import enumeration, percent
 
 _HEADINGS = ("", "Claim", "Paper", "Tested here", "Figure (difference in Dice with interval)", "Rule", "Verdict")
+_ONE_RUN = ", from one run"
 
 
 def claims_table(evidence: Evidence) -> str:
@@ -28,7 +29,13 @@ def _summary(found: tuple[Claim, ...]) -> str:
     counts = enumeration([f"{tested.count(v)} {v}" for v in (SEEN, NOT_SEEN, UNDECIDED)])
     untested = [claim.number for claim in found if not claim.outcomes]
     lacking = f" Not tested: {enumeration(untested)}." if untested else ""
-    return f"Verdicts of {len(tested)} tests: {counts}.{lacking}" if tested else f"No claim could be tested.{lacking}"
+    alone = sum(outcome.one_run for claim in found for outcome in claim.outcomes)
+    weak = f" Of these {alone} rest on one run, see the rules." if alone else ""
+    return (
+        f"Verdicts of {len(tested)} tests: {counts}.{weak}{lacking}"
+        if tested
+        else f"No claim could be tested.{lacking}"
+    )
 
 
 def _rows(claim: Claim) -> list[list[str]]:
@@ -38,5 +45,13 @@ def _rows(claim: Claim) -> list[list[str]]:
     rows = []
     for number, outcome in enumerate(claim.outcomes):
         about = first if not number else ["", "", ""]
-        rows.append([*about, outcome.setting, outcome.figure, claim.rule, f"**{outcome.verdict}**"])
+        rows.append(
+            [
+                *about,
+                outcome.setting,
+                outcome.figure,
+                claim.rule,
+                f"**{outcome.verdict}**{_ONE_RUN if outcome.one_run else ''}",
+            ]
+        )
     return rows

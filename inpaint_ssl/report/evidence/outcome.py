@@ -12,11 +12,15 @@ from inpaint_ssl.report.text import percent
 
 @dataclass(frozen=True)
 class Outcome:
-    """setting: data set, scans and arms in which a claim was tested; figure: the number; verdict: by the rules."""
+    """setting: data set, scans and arms in which a claim was tested; figure: the number; verdict: by the rules.
+
+    one_run: the arms have a single training in common, at one label fraction or more.
+    """
 
     setting: str
     figure: str
     verdict: str
+    one_run: bool = False
 
 
 def of_settings(evidence: Evidence) -> tuple[EvidenceStudy, ...]:
@@ -29,13 +33,15 @@ def place(study: EvidenceStudy) -> str:
     return f"{study.title}, {study.results.split} scans"
 
 
-def over_fractions(study: EvidenceStudy, setting: str, rule: str, found: Mapping[float, Difference]) -> list[Outcome]:
+def over_fractions(
+    study: EvidenceStudy, setting: str, rule: str, found: Mapping[float, Difference], one_run: bool
+) -> list[Outcome]:
     """One outcome from the differences by label fraction; [] where there is none at all."""
     if not found:
         return []
     figure = "; ".join(f"{percent(fraction)}: {d.words}" for fraction, d in found.items())
     decided = together(verdict(d, rule) for d in found.values())
-    return [Outcome(f"{place(study)}; {setting}", figure, decided)]
+    return [Outcome(f"{place(study)}; {setting}", figure, decided, one_run)]
 
 
 def between(
@@ -44,4 +50,4 @@ def between(
     """One outcome from `first` - `second` in Dice at every label fraction (of `fractions`)."""
     some = study.fractions if fractions is None else fractions
     found = {f: d for f in some if (d := step(study, first, second, f)) is not None}
-    return over_fractions(study, setting, rule, found)
+    return over_fractions(study, setting, rule, found, study.rests_on_one_run(first.name, second.name, found))

@@ -1,7 +1,7 @@
 """Reads collected studies: results of every arm, L2 norms of its pretraining, and what is still missing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,14 @@ class EvidenceStudy:
         values = self.values(metric, class_name)
         both = pairs(values.get((fraction, arm), {}), values.get((fraction, control), {})).by_subject()
         return {subject: first - second for subject, (first, second) in both.items()}
+
+    def rests_on_one_run(self, arm: str, control: str, fractions: Iterable[float]) -> bool:
+        """True when the two arms have a single training in common at one of the label fractions."""
+        values, found = self.values(), list[int]()
+        for fraction in fractions:
+            both = values.get((fraction, arm), {}).keys() & values.get((fraction, control), {}).keys()
+            found.append(len({case[0] for case in both}))
+        return 1 in found
 
     def compare(self, first: Mapping[str, float], second: Mapping[str, float] | None = None) -> Paired | None:
         """`first` - `second` over subjects (0 where there is no second) with the study's interval; None without any."""

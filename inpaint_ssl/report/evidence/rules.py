@@ -23,6 +23,8 @@ RULES = (
     "where none does.",
     "Anything else is undecided. A claim about several label fractions is seen where it is seen at every one of them, "
     "and not seen where it is not seen at one. Without the runs that it needs it is not tested.",
+    '"From one run": the arms have one training in common at a label fraction that is compared. Intervals hold the '
+    "spread of subjects and not that of trainings, so such a verdict is provisional, whatever its interval.",
     f"Of volume errors the margin is {PERCENT_MARGIN:g} percentage point instead of {MARGIN:g} Dice. Intervals are not "
     "adjusted for the number of claims: one verdict alone is weak evidence.",
 )

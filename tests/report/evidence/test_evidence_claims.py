@@ -195,6 +195,13 @@ def test_errors_of_hard_classes(tmp_path: Path, hard: float, expected: str) -> N
     assert abs(shown - expected_points) < 0.15 and paper.figure.endswith("percentage points")
 
 
+@pytest.mark.parametrize(("seeds", "one_run"), [([0], True), ([0, 1], False)])
+def test_a_verdict_from_one_run_is_marked(tmp_path: Path, seeds: list[int], one_run: bool) -> None:
+    evidence = evidence_of(tmp_path, tuning(tmp_path, seeds=seeds))
+    found = claim(evidence, "8").outcomes[0]
+    assert found.one_run is one_run and (", from one run" in claims_table(evidence)) is one_run
+
+
 def test_the_table_shows_every_outcome(tmp_path: Path) -> None:
     evidence = evidence_of(tmp_path, tuning(tmp_path), primary(tmp_path))
     text = claims_table(evidence)
