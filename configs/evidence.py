@@ -23,6 +23,7 @@ PRETRAINING_RATE = 3e-3
 
 # Images are 64 pixels high or wide, so that the paper's 16 pixels of 512 are 2.
 _PREDICTION = "corruption.task=context_prediction"
+_WARMUP = "finetune.warmup_steps=100"
 _TUNING = (
     "scratch_rate_3e-3: start=fresh finetune.learning_rate=0.003",
     "restoration_k8: corruption.task=context_restoration",
@@ -42,6 +43,11 @@ _TUNING = (
     f"prediction_k8_long: {_PREDICTION} pretrain.max_steps=6000",
     "scratch_rate_2e-2: start=fresh finetune.learning_rate=0.02",
     f"prediction_k8_random: {_PREDICTION} corruption.sampling=random",
+    f"scratch_warmup: start=fresh {_WARMUP}",
+    f"prediction_k8_warmup: {_PREDICTION} {_WARMUP} against=scratch_warmup",
+    f"restoration_k8_both_warmup: transfer.parts=('encoder','decoder') {_WARMUP} against=scratch_warmup",
+    f"restoration_k8_warmup: {_WARMUP} against=scratch_warmup",
+    f"prediction_k8_scan_warmup: {_PREDICTION} corruption.region=scan {_WARMUP} against=scratch_warmup",
 )
 _RECIPE = (
     "augmented: start=fresh finetune.augmentation=light",
