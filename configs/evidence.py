@@ -3,10 +3,11 @@ r"""The study behind RESULTS.md: does pretraining help on real scans, and what m
 python -m experiments.main --config=configs/evidence.py:hippocampus,tuning --config.data.root=<folder> \
     --workdir=runs/evidence/hippocampus_tuning --config.workers=2
 
-configs/evidence.py:<data set>,<part>: <data set> is the file of this folder that describes it; <part> is
+configs/evidence.py:<data set>,<part>[,wide]: <data set> is the file of this folder that describes it; <part> is
 tuning (what makes pretraining pay; on validation scans, at 5 % of the labels, test scans stay untouched),
 recipe (what raises Dice in both arms; on validation scans), primary (the comparison on test scans), extent (how
-much unlabelled data) or best (the best recipe, once, on test scans).
+much unlabelled data) or best (the best recipe, once, on test scans). wide: for a GPU, filters 32..512 and more seeds;
+tuning asks for the learning rate then.
 """
 
 import importlib
@@ -18,6 +19,7 @@ from inpaint_ssl.errors import InputError
 
 DATA_SETS = ("hippocampus", "headneck_ct")
 PARTS = ("tuning", "recipe", "primary", "extent", "best")
+WIDE = "wide"
 RATE = 1e-2  # of fine-tuning, in both arms; the arms of "tuning" try others
 PRETRAINING_RATE = 3e-3
 
@@ -59,14 +61,21 @@ _RECIPE = (
 _BEST = ("best: start=fresh finetune.augmentation=light finetune.max_steps=2500",)
 _OURS = "ours: corruption.patch_size=8 transfer.parts=('encoder','decoder')"
 _PAPER = f"paper: {_PREDICTION} corruption.patch_size=2"
+_WIDE_RATES = ("0.01", "0.003", "0.001")  # the second one is the study's
+_WIDE_PRETRAINED = {
+    "paper_k2": f"{_PREDICTION} corruption.patch_size=2",
+    "prediction_k8_scan": f"{_PREDICTION} corruption.region=scan",
+    "restoration_k8_both": "transfer.parts=('encoder','decoder')",
+}
 
 
 def get_config(spec: str = "hippocampus,tuning") -> ConfigDict:
-    data, _, part = spec.partition(",")
-    if data not in DATA_SETS or part not in PARTS:
+    words = tuple(spec.split(","))
+    data, part, variant = (*words, "", "")[:3]
+    if len(words) > 3 or data not in DATA_SETS or part not in PARTS or variant not in ("", WIDE):
         raise InputError(
-            f"--config=configs/evidence.py:{spec}: expected <data set>,<part> of {', '.join(DATA_SETS)} and "
-            f"{', '.join(PARTS)}, such as hippocampus,tuning"
+            f"--config=configs/evidence.py:{spec}: expected <data set>,<part> or <data set>,<part>,{WIDE} of "
+            f"{', '.join(DATA_SETS)} and {', '.join(PARTS)}, such as hippocampus,tuning"
         )
     c = importlib.import_module(f"configs.{data}").get_config()
     c.study.kind, c.study.name = "arms", f"{data}_{part}"
@@ -96,6 +105,8 @@ def get_config(spec: str = "hippocampus,tuning") -> ConfigDict:
     if part == "best":
         c.seeds, c.split.label_fractions = (0,), (1.0,)
         c.arms = _BEST
+    if variant == WIDE:
+        _widen(c, part)
     return c
 
 
@@ -106,3 +117,26 @@ def _on_validation_scans(c: ConfigDict) -> None:
     c.split.label_fractions = (0.05,)
     c.clinical.surface_distances = False
     base.count_in_steps(c.finetune, max_steps=1000, validate_every=250)
+
+
+def _widen(c: ConfigDict, part: str) -> None:
+    """The paper's network and more seeds, in float32 on a GPU too, as the settings were chosen in it."""
+    c.study.name += f"_{WIDE}"
+    c.model.filters, c.model.dtype = (32, 64, 128, 256, 512), "float32"
+    c.finetune.learning_rate, c.finetune.warmup_steps = 3e-3, 100
+    if part == "tuning":
+        c.seeds, c.arms = (0, 1, 2), _wide_tuning()
+    if part == "primary":
+        c.seeds, c.study.one_seed_from = (0, 1, 2, 3, 4), 0.5
+        c.split.label_fractions = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+def _wide_tuning() -> tuple[str, ...]:
+    """Every strategy and training from scratch at each learning rate, compared with from scratch at the same one."""
+    own, arms = _WIDE_RATES[1], list[str]()
+    for rate in (rate for rate in _WIDE_RATES if rate != own):
+        arms.append(f"scratch_rate_{rate}: start=fresh finetune.learning_rate={rate}")
+    for rate in _WIDE_RATES:
+        against = "" if rate == own else f" against=scratch_rate_{rate}"
+        arms += [f"{n}_rate_{rate}: {s} finetune.learning_rate={rate}{against}" for n, s in _WIDE_PRETRAINED.items()]
+    return tuple(arms)

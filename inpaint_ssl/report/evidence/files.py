@@ -41,9 +41,9 @@ class Name:
     @property
     def command(self) -> str:
         """The command that runs this study; <folder> is that of the data set."""
+        spec = ",".join(word for word in (self.data, self.part, self.variant) if word)
         return (
-            f"python -m experiments.main --config=configs/evidence.py:{self.data},{self.part} "
-            f"--config.data.root=<folder> --workdir=runs/evidence/{self.folder}"
+            f"python -m experiments.main --config=configs/evidence.py:{spec} --config.data.root=<folder> --workdir=runs/evidence/{self.folder}"
         )
 
 
