@@ -43,7 +43,8 @@ class Name:
         """The command that runs this study; <folder> is that of the data set."""
         spec = ",".join(word for word in (self.data, self.part, self.variant) if word)
         return (
-            f"python -m experiments.main --config=configs/evidence.py:{spec} --config.data.root=<folder> --workdir=runs/evidence/{self.folder}"
+            f"python -m experiments.main --config=configs/evidence.py:{spec} --config.data.root=<folder> "
+            f"--workdir=runs/evidence/{self.folder}"
         )
 
 
