@@ -27,8 +27,23 @@ class ArmGain:
     label_fraction: float
     paired: Paired
     p_holm: float  # over all pairs and label fractions of the study
-    n_runs: int  # seeds and draws of the label subset that both have
+    by_run: tuple[float, ...]  # mean over subjects for each run (draw of the label subset, seed) that both have
     n_unpaired: int  # scans and runs of one without a partner in the other, which are not compared
+
+    @property
+    def n_runs(self) -> int:
+        """Seeds and draws of the label subset that both have."""
+        return len(self.by_run)
+
+    @property
+    def n_higher(self) -> int:
+        """Runs in which the arm is higher than its control."""
+        return sum(difference > 0 for difference in self.by_run)
+
+    @property
+    def runs_disagree(self) -> bool:
+        """Is the arm higher in one run and lower in another? The interval, over subjects, does not tell."""
+        return min(self.by_run) < 0 < max(self.by_run)
 
     @property
     def rank_biserial(self) -> float:
@@ -111,9 +126,8 @@ def arm_gains(
             first, second = values.get((fraction, arm), {}), values.get((fraction, control), {})
             paired = compare(first, second, alpha, bootstrap or Bootstrap())
             if paired is not None:
-                runs = len({case[0] for case in first.keys() & second.keys()})
                 alone = len(first.keys() ^ second.keys())
-                found.append(ArmGain(arm, control, fraction, paired, 1.0, runs, alone))
+                found.append(ArmGain(arm, control, fraction, paired, 1.0, by_run(first, second), alone))
     p_values = [gain.paired.wilcoxon.p_value for gain in found]
     adjusted = holm([*p_values, *[1.0] * (family - len(found))])
     return ArmGains(
@@ -124,6 +138,19 @@ def arm_gains(
         gains=tuple(replace(g, p_holm=p) for g, p in zip(found, adjusted[: len(found)], strict=True)),
         n_planned=family,
     )
+
+
+def by_run(first: Values, second: Values) -> tuple[float, ...]:
+    """first - second for each run (draw of the label subset, seed) that both have, mean over subjects; runs in order.
+
+    A run without a class that both have a value of is left out.
+    """
+    found = list[float]()
+    for run in sorted({case[0] for case in first.keys() & second.keys()}):
+        one, other = ({case: of for case, of in values.items() if case[0] == run} for values in (first, second))
+        if both := paired_values(one, other).by_subject():
+            found.append(float(np.mean([a - b for a, b in both.values()])))
+    return tuple(found)
 
 
 def mean_differences(

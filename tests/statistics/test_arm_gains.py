@@ -55,6 +55,11 @@ def test_each_gain_is_that_of_the_runs_that_both_have() -> None:
         assert (p.first_mean, p.second_mean) == pytest.approx((first.mean(), second.mean()))
         assert (p.mean_difference, p.lower, p.upper) == pytest.approx((d.mean(), *mean_interval(d, 0.05, HOW)))
         assert gain.n_runs == runs and p.n_subjects == 9
+        each = [
+            VALUES[gain.arm, gain.label_fraction][k] - VALUES[gain.control, gain.label_fraction][k] for k in range(runs)
+        ]
+        assert gain.by_run == pytest.approx([one.mean() for one in each])
+        assert gain.n_higher == sum(one.mean() > 0 for one in each)
         expected.append(test.pvalue)
     assert [g.n_unpaired for g in found.gains] == [9, 0, 9]  # the third seed of one of the two
     assert found.label_fractions == (0.05, 0.25, 1.0) and found.at(1.0) == () and found.of("tuned", 0.25) is None
@@ -78,6 +83,16 @@ def test_better_needs_the_adjusted_test_and_worse_the_whole_interval() -> None:
     assert unsure is not None and not unsure.is_worse and unsure.paired.lower < 0 < unsure.paired.upper
     wide = gains(rows(), planned=[k / 40 + 0.001 for k in range(40)])  # a large family takes the first away
     assert wide.n_planned == 2 * 42 and not any(map(wide.is_better, wide.gains)) and wide.too_few == 11
+
+
+def test_runs_that_disagree_are_told_apart_from_a_mean_that_hides_them() -> None:
+    scratch = np.full((3, 9, 2), 0.6)
+    paper = scratch + np.array([0.2, -0.05, 0.0])[:, None, None]
+    found = gains(rows_of("from_scratch", scratch) + rows_of("paper", paper)).of("paper", 0.05)
+    assert found is not None and found.by_run == pytest.approx((0.2, -0.05, 0.0))
+    assert found.runs_disagree and (found.n_higher, found.n_runs) == (1, 3) and found.paired.lower > 0
+    agreed = gains(rows_of("from_scratch", scratch) + rows_of("paper", paper[[0, 2]])).of("paper", 0.05)
+    assert agreed is not None and not agreed.runs_disagree and agreed.n_higher == 1
 
 
 def test_the_split_decides_and_nothing_gives_nothing() -> None:

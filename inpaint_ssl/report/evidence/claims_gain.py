@@ -7,7 +7,7 @@ import numpy as np
 
 from inpaint_ssl.report.evidence.factors import series_of
 from inpaint_ssl.report.evidence.outcome import Outcome, between, over_fractions, place
-from inpaint_ssl.report.evidence.read import Evidence, EvidenceStudy
+from inpaint_ssl.report.evidence.read import ONE_RUN, RUNS_DISAGREE, Evidence, EvidenceStudy
 from inpaint_ssl.report.evidence.rules import HIGHER, NOT_LOWER, Difference, difference, verdict
 from inpaint_ssl.report.evidence.words import FACTORS
 from inpaint_ssl.report.kinds.arm_results import VOLUME, Arm
@@ -45,13 +45,13 @@ def grows(evidence: Evidence) -> Iterator[Outcome]:
             first, last = there[0], there[-1]
             found = difference(study.compare(gains[first], gains[last]))
             setting = f"{arm.label}: gain at {percent(first)} − gain at {percent(last)} of the labels"
-            yield from _one(study, setting, found, study.rests_on_one_run(arm.name, control.name, (first, last)))
+            yield from _one(study, setting, found, study.caution(arm.name, control.name, (first, last)))
 
 
-def _one(study: EvidenceStudy, setting: str, found: Difference | None, one_run: bool) -> list[Outcome]:
+def _one(study: EvidenceStudy, setting: str, found: Difference | None, caution: str) -> list[Outcome]:
     if found is None:
         return []
-    return [Outcome(f"{place(study)}; {setting}", found.words, verdict(found, HIGHER), one_run)]
+    return [Outcome(f"{place(study)}; {setting}", found.words, verdict(found, HIGHER), caution)]
 
 
 def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -76,7 +76,7 @@ def weakest(evidence: Evidence) -> Iterator[Outcome]:
                 f"{arm.label}: gain where Dice from scratch is at most {_WEAK:g} ({len(cells[True])} of "
                 f"{len(cells[True]) + len(cells[False])} classes at label fractions) − elsewhere"
             )
-            yield from _one(study, setting, found, study.rests_on_one_run(arm.name, control.name, study.fractions))
+            yield from _one(study, setting, found, study.caution(arm.name, control.name, study.fractions))
 
 
 def _extents(evidence: Evidence) -> Iterator[tuple[EvidenceStudy, list[Arm], int]]:
@@ -115,8 +115,9 @@ def extent_saturates(evidence: Evidence) -> Iterator[Outcome]:
             both = difference(study.compare(first, second)) if first and second else None
             found |= {} if both is None else {fraction: both}
         setting = f"step from {least.label} to {base.label} − step from {base.label} to {most.label}"
-        one_run = any(study.rests_on_one_run(a.name, b.name, found) for a, b in ((least, base), (base, most)))
-        yield from over_fractions(study, setting, HIGHER, found, one_run)
+        cautions = [study.caution(a.name, b.name, found) for a, b in ((least, base), (base, most))]
+        caution = next((c for c in (ONE_RUN, RUNS_DISAGREE) if c in cautions), "")
+        yield from over_fractions(study, setting, HIGHER, found, caution)
 
 
 def hardest(evidence: Evidence) -> Iterator[Outcome]:
@@ -140,4 +141,4 @@ def hardest(evidence: Evidence) -> Iterator[Outcome]:
             f"{arm.label}: fall of the volume error of {hard} (Dice {dice} from scratch) − mean fall of the other "
             f"classes, {percent(fraction)} of the labels"
         )
-        yield from _one(study, setting, found, study.rests_on_one_run(arm.name, control.name, (fraction,)))
+        yield from _one(study, setting, found, study.caution(arm.name, control.name, (fraction,)))

@@ -8,6 +8,7 @@ from inpaint_ssl.report.evidence.tuning import recipe
 from inpaint_ssl.report.evidence.words import arm_words
 from inpaint_ssl.report.kinds.arm_tables import class_table, dice_table, hd95_table, labels_table, volume_table
 from inpaint_ssl.report.kinds.extent_worth import labels_words
+from inpaint_ssl.report.kinds.lost_runs import lost_words
 from inpaint_ssl.report.kinds.strategy_text import capital
 from inpaint_ssl.report.text import enumeration, ratio
 from inpaint_ssl.statistics import AVERAGE
@@ -43,7 +44,7 @@ def best(evidence: Evidence, figures: str) -> str:
 
 def _study(study: EvidenceStudy, figures: str) -> str:
     results = study.results
-    parts = [f"### {study.title}: {results.split} scans", missing_words(study)]
+    parts = [f"### {study.title}: {results.split} scans", missing_words(study), lost_words(results)]
     if not results.evaluated:
         return "\n\n".join(part for part in (*parts, "No arm has been measured yet.") if part)
     parts.append(bullets(f"**{arm.label}**: {arm_words(study, arm)}" for arm in results.arms))

@@ -14,13 +14,13 @@ from inpaint_ssl.report.text import percent
 class Outcome:
     """setting: data set, scans and arms in which a claim was tested; figure: the number; verdict: by the rules.
 
-    one_run: the arms have a single training in common, at one label fraction or more.
+    caution: "", or what EvidenceStudy.caution says of the trainings that it rests on.
     """
 
     setting: str
     figure: str
     verdict: str
-    one_run: bool = False
+    caution: str = ""
 
 
 def of_settings(evidence: Evidence) -> tuple[EvidenceStudy, ...]:
@@ -34,14 +34,14 @@ def place(study: EvidenceStudy) -> str:
 
 
 def over_fractions(
-    study: EvidenceStudy, setting: str, rule: str, found: Mapping[float, Difference], one_run: bool
+    study: EvidenceStudy, setting: str, rule: str, found: Mapping[float, Difference], caution: str
 ) -> list[Outcome]:
     """One outcome from the differences by label fraction; [] where there is none at all."""
     if not found:
         return []
     figure = "; ".join(f"{percent(fraction)}: {d.words}" for fraction, d in found.items())
     decided = together(verdict(d, rule) for d in found.values())
-    return [Outcome(f"{place(study)}; {setting}", figure, decided, one_run)]
+    return [Outcome(f"{place(study)}; {setting}", figure, decided, caution)]
 
 
 def between(
@@ -50,4 +50,4 @@ def between(
     """One outcome from `first` - `second` in Dice at every label fraction (of `fractions`)."""
     some = study.fractions if fractions is None else fractions
     found = {f: d for f in some if (d := step(study, first, second, f)) is not None}
-    return over_fractions(study, setting, rule, found, study.rests_on_one_run(first.name, second.name, found))
+    return over_fractions(study, setting, rule, found, study.caution(first.name, second.name, found))

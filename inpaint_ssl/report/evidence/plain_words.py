@@ -2,11 +2,11 @@
 
 from inpaint_ssl.report.evidence.read import Evidence, EvidenceStudy
 from inpaint_ssl.report.evidence.rules import ALIKE, SEEN, difference, verdict
-from inpaint_ssl.report.kinds.strategy_text import plural
+from inpaint_ssl.report.kinds.strategy_text import capital, plural
 from inpaint_ssl.report.text import enumeration, interval, ratio, signed
 from inpaint_ssl.statistics.arm_gains import ArmGain
 
-MOST = 8  # sentences
+MOST = 10  # sentences
 _ASKED = (
     "A program that outlines structures in scans learns from scans in which experts have drawn them, and such drawings "
     "are costly; we asked whether it needs fewer of them if it first learns, without any drawing, to repair spoiled "
@@ -23,6 +23,7 @@ _SCANS = {
     "hippocampus": "MRI scans of the hippocampus, a small part of the brain",
     "headneck_ct": "CT scans of the head and neck",
 }
+_NAMES = {"headneck_ct": "Head and neck"}
 _BETTER, _WORSE = "better", "worse"
 _ALIKE, _OPEN = "no difference that matters", "not decided by these scans"
 _KINDS = {
@@ -41,8 +42,8 @@ def plain_words(evidence: Evidence) -> list[str]:
         found = [_tested_on(compared), *(sentence for study in compared for sentence in _answers(study))]
     else:
         found = [_not_tested(evidence), *(sentence for study in tried for sentence in _tried(study))]
-    missing = _missing(compared or list(evidence.of("tuning")))
-    last = [missing] if missing else []
+    last = [sentence for study in compared if (sentence := _lost(study))]
+    last += [missing] if (missing := _missing(compared or list(evidence.of("tuning")))) else []
     runs = [gain.n_runs for study in compared or tried for gain in study.results.gains.gains]
     rests = _RUNS.format(runs=_trainings(min(runs), max(runs))) if runs else ""
     return [_ASKED, *found[: MOST - 2 - len(last)], *last, _LIMITS.format(runs=rests)]
@@ -56,6 +57,11 @@ def _scans(study: EvidenceStudy) -> str:
     kind = _SCANS.get(study.name.data, f"{str(study.info['modality']).upper()} scans ({study.data_name})")
     people = "1 person" if study.n_subjects == 1 else f"{study.n_subjects} people"
     return f"{study.n_scans} {kind} ({people})"
+
+
+def _name(study: EvidenceStudy) -> str:
+    """The data set at the beginning of a sentence."""
+    return _NAMES.get(study.name.data, capital(study.data_name))
 
 
 def _tested_on(studies: list[EvidenceStudy]) -> str:
@@ -93,8 +99,13 @@ def _gain(study: EvidenceStudy, gain: ArmGain) -> str:
     paired = gain.paired
     return (
         f'{ratio(paired.first_mean)} ("{study.results.label(gain.arm)}": {signed(paired.mean_difference)}, plausibly '
-        f"{interval(paired.lower, paired.upper)}, {meaning(study, gain)})"
+        f"{interval(paired.lower, paired.upper)}, {meaning(study, gain)}{_divided(gain)})"
     )
+
+
+def _divided(gain: ArmGain) -> str:
+    """In how many trainings it is higher, where they disagree."""
+    return f", but higher in only {gain.n_higher} of {gain.n_runs} trainings" if gain.runs_disagree else ""
 
 
 def _pretrained_gains(study: EvidenceStudy, fraction: float) -> list[ArmGain]:
@@ -119,7 +130,7 @@ def _answers(study: EvidenceStudy) -> list[str]:
         named = gains if len(gains) <= _FEW else _ends(gains)
         control, words = ratio(gains[0].paired.second_mean), enumeration([_gain(study, gain) for gain in named])
         found.append(
-            f"{study.data_name[:1].upper()}{study.data_name[1:]}{_labelled(study, fraction)}: agreement with the "
+            f"{_name(study)}{_labelled(study, fraction)}: agreement with the "
             f"experts{scale} was {control} without pretraining, with it {words}."
         )
     return found
@@ -145,10 +156,26 @@ def _tried(study: EvidenceStudy) -> list[str]:
             f" and at worst {_gain(study, worst)}; the best of several looks better here than it will on other scans"
         )
     return [
-        f"{study.data_name[:1].upper()}{study.data_name[1:]}{_labelled(study, fraction)}: of "
+        f"{_name(study)}{_labelled(study, fraction)}: of "
         f"{plural(len(gains), 'way')} of pretraining we count {enumeration(kinds)}.",
         f"Agreement with the experts (Dice: 0 none, 1 perfect) was {dice}.",
     ]
+
+
+def _lost(study: EvidenceStudy) -> str:
+    """How often a structure was not found at all, with and without pretraining; "" where it was always found."""
+    lost, pretrained = study.results.lost, {arm.name for arm in study.pretrained}
+    if not lost.runs:
+        return ""
+    counts = []
+    for kind, words in ((False, "without"), (True, "with")):
+        n = sum((run.arm in pretrained) is kind for run in lost.runs)
+        total = sum(runs for arm, runs in lost.n_runs.items() if (arm in pretrained) is kind)
+        counts.append(f"{n} of {total} trainings {words} pretraining")
+    return (
+        f"{_name(study)}: a structure was not found at all in {enumeration(counts)}; with so few trainings that "
+        "may be chance, and it outweighs all other differences."
+    )
 
 
 def _missing(studies: list[EvidenceStudy]) -> str:

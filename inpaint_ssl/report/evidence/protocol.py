@@ -160,12 +160,13 @@ def _measured(evidence: Evidence) -> list[str]:
 
 
 def _splits(evidence: Evidence) -> list[str]:
-    """Do the studies of a data set share their splits?"""
-    found: dict[str, set[str]] = {}
+    """Do the studies of a data set share their training, validation and test subjects?"""
+    found: dict[str, list[Any]] = {}
     for study in evidence.studies:
-        found.setdefault(study.data_name, set()).add(str(study.info["splits"].get("sha256", "")))
-    several = [name for name, hashes in found.items() if len(hashes) > 1]
-    return [f"The splits of the studies of {enumeration(several)} differ (SHA-256 below)."] if several else []
+        divided = [study.splits.get(name) for name in ("train", "validation", "test")]
+        found.setdefault(study.data_name, []).append(divided)
+    several = [name for name, splits in found.items() if any(other != splits[0] for other in splits)]
+    return [f"The studies of {enumeration(several)} divide their subjects differently."] if several else []
 
 
 def _number(study: EvidenceStudy, split: str) -> str:

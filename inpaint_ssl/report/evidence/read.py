@@ -16,9 +16,11 @@ from inpaint_ssl.report.evidence import files
 from inpaint_ssl.report.info import read_info
 from inpaint_ssl.report.kinds.arm_results import VOLUME, Arm, ArmResults, arm_results
 from inpaint_ssl.statistics import AVERAGE
+from inpaint_ssl.statistics.arm_gains import by_run
 from inpaint_ssl.statistics.arms import Paired, Values, compare_subjects, pairs, values_by_arm
 
 DICE = "dice"
+ONE_RUN, RUNS_DISAGREE = "from one run", "runs disagree"
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,13 @@ class EvidenceStudy:
         both = pairs(values.get((fraction, arm), {}), values.get((fraction, control), {})).by_subject()
         return {subject: first - second for subject, (first, second) in both.items()}
 
-    def rests_on_one_run(self, arm: str, control: str, fractions: Iterable[float]) -> bool:
-        """True when the two arms have a single training in common at one of the label fractions."""
-        values, found = self.values(), list[int]()
-        for fraction in fractions:
-            both = values.get((fraction, arm), {}).keys() & values.get((fraction, control), {}).keys()
-            found.append(len({case[0] for case in both}))
-        return 1 in found
+    def caution(self, arm: str, control: str, fractions: Iterable[float]) -> str:
+        """What a difference of two arms hides at one of the label fractions: ONE_RUN, RUNS_DISAGREE or ""."""
+        values = self.values()
+        found = [by_run(values.get((f, arm), {}), values.get((f, control), {})) for f in fractions]
+        if any(len(runs) == 1 for runs in found):
+            return ONE_RUN
+        return RUNS_DISAGREE if any(min(runs) < 0 < max(runs) for runs in found if runs) else ""
 
     def compare(self, first: Mapping[str, float], second: Mapping[str, float] | None = None) -> Paired | None:
         """`first` - `second` over subjects (0 where there is no second) with the study's interval; None without any."""

@@ -25,6 +25,8 @@ RULES = (
     "and not seen where it is not seen at one. Without the runs that it needs it is not tested.",
     '"From one run": the arms have one training in common at a label fraction that is compared. Intervals hold the '
     "spread of subjects and not that of trainings, so such a verdict is provisional, whatever its interval.",
+    '"Runs disagree": at a label fraction that is compared the first arm is higher in one training and lower in '
+    "another, so that chance in training may have made the verdict.",
     f"Of volume errors the margin is {PERCENT_MARGIN:g} percentage point instead of {MARGIN:g} Dice. Intervals are not "
     "adjusted for the number of claims: one verdict alone is weak evidence.",
 )

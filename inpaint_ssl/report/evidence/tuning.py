@@ -9,11 +9,12 @@ from inpaint_ssl.report.evidence.rules import MARGIN
 from inpaint_ssl.report.evidence.words import arm_words
 from inpaint_ssl.report.kinds.arm_results import Arm
 from inpaint_ssl.report.kinds.arm_tables import BETTER, UNDECIDED, WORSE, verdict_of
+from inpaint_ssl.report.kinds.lost_runs import lost_words
 from inpaint_ssl.report.text import enumeration, interval, percent, ratio, signed
 
-_HEADINGS = ("Labels", "Arm", "What it is", "Dice", "Compared with", "Difference", "Interval", "Verdict", "Runs",
-             "Late best", "L2 norm")  # fmt: skip
-_NUMERIC = (0, 3, 5, 6, 8, 9, 10)
+_HEADINGS = ("Labels", "Arm", "What it is", "Dice", "Compared with", "Difference", "Interval", "Verdict", "Higher in",
+             "Runs", "Late best", "L2 norm")  # fmt: skip
+_NUMERIC = (0, 3, 5, 6, 8, 9, 10, 11)
 
 
 def tuning(evidence: Evidence, figures: str) -> str:
@@ -32,7 +33,7 @@ def _study(study: EvidenceStudy, figures: str, *, with_factors: bool) -> str:
     results, parts = study.results, [f"### {study.title}: validation scans, for choosing settings, not evidence"]
     if results.split != "validation":
         parts = [f"### {study.title}: {results.split} scans"]
-    parts.append(missing_words(study))
+    parts += [missing_words(study), lost_words(results)]
     if not results.evaluated:
         return "\n\n".join(part for part in (*parts, "No arm has been measured yet.") if part)
     rows = [_row(study, arm, fraction) for fraction in study.fractions for arm in results.arms]
@@ -85,11 +86,12 @@ def _runs(study: EvidenceStudy, arm: Arm, fraction: float) -> list[str]:
 def _row(study: EvidenceStudy, arm: Arm, fraction: float) -> list[str]:
     results, gain, norm = study.results, study.results.gains.of(arm.name, fraction), study.norm(arm.name)
     control = results.label(arm.control) if arm.control else "–"
-    compared = ["–", "–", "–"]
+    compared = ["–"] * 4
     if gain is not None:
         paired = gain.paired
         verdict = verdict_of(results, arm.name, fraction)
-        compared = [signed(paired.mean_difference), interval(paired.lower, paired.upper), verdict]
+        higher = f"{gain.n_higher} of {gain.n_runs}"
+        compared = [signed(paired.mean_difference), interval(paired.lower, paired.upper), verdict, higher]
     return [
         percent(fraction), arm.label, arm_words(study, arm), ratio(study.dice(arm.name, fraction)), control, *compared,
         *_runs(study, arm, fraction), "–" if norm is None or not arm.pretrained else f"{norm.mean:.1f}",
@@ -105,6 +107,7 @@ def _note(study: EvidenceStudy) -> str:
         "Difference: to the arm compared with, on the scans and runs that both have; interval: "
         f"{percent(1 - results.alpha)}, over subjects, not over training runs. Better: p < {results.alpha:g} of the "
         f"one-sided signed-rank test, adjusted for {results.gains.n_planned} tests (Holm), and the mean higher; worse: "
-        "the interval wholly below 0. Late best: runs whose best validation lies in the last tenth of the steps."
+        "the interval wholly below 0. Higher in: how many of the runs of both. Late best: runs whose best validation "
+        "lies in the last tenth of the steps."
         f"{restored}"
     )

@@ -13,6 +13,7 @@ from inpaint_ssl.statistics import Bootstrap, Description, StudyStatistics, desc
 from inpaint_ssl.statistics.arm_gains import ArmGains, arm_gains, mean_differences
 from inpaint_ssl.statistics.convergence import LateRuns, late_runs
 from inpaint_ssl.statistics.label_curve import MINIMUM_COUNTS, LabelCurves, labels_of_arm
+from inpaint_ssl.statistics.lost_classes import LostClasses, lost_classes
 
 HD95, VOLUME = "hd95_mm", "volume_mm3"
 
@@ -55,6 +56,7 @@ class ArmResults:
     hd95: Measured  # mm
     volume: Measured  # absolute percent error
     late: Mapping[tuple[str, float], LateRuns]
+    lost: LostClasses
     labels: Mapping[str, LabelCurves]  # by pretrained arm, where there are enough label fractions
 
     def label(self, name: str) -> str:
@@ -111,6 +113,7 @@ def arm_results(rows: Sequence[Mapping[str, str]], info: Mapping[str, Any]) -> A
         hd95=_measured(rows, pairs, split, HD95),
         volume=_measured([_absolute(r) for r in rows if r["metric"] == VOLUME], pairs, split, VOLUME),
         late=late_runs(info["cells"]),
+        lost=lost_classes(rows, split),
         labels={},
     )
     labels = dict[str, LabelCurves]()

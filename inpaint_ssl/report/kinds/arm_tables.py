@@ -58,7 +58,8 @@ def dice_table(found: ArmResults) -> TableView:
         Column("control", "Control", numeric=False), Column("difference", "Gain"),
         Column("difference_lower", f"{level} from"), Column("difference_upper", "to"), Column("p_value", "p"),
         Column("p_holm", "p, adjusted"), Column("rank_biserial", "Effect"), Column("subjects", "n"),
-        Column("compared_runs", "Runs compared"), Column("verdict", "Verdict", numeric=False),
+        Column("compared_runs", "Runs compared"), Column("runs_higher", "Higher in"),
+        Column("verdict", "Verdict", numeric=False),
         Column("late", "Late best"), Column("finetunings", "of"),
     )  # fmt: skip
     rows, better = list[tuple[Entry, ...]](), set[int]()
@@ -81,7 +82,7 @@ def dice_table(found: ArmResults) -> TableView:
         f"subjects; adjusted: Holm, for {found.gains.n_planned} planned tests. Effect: matched-pairs rank-biserial "
         f"correlation. Better: adjusted p < {found.alpha:g} and the mean higher (bold); worse: the interval wholly "
         "below 0. Late best: fine-tunings whose best validation lies in the last tenth of the steps, so that longer "
-        "training might help."
+        "training might help. Higher in: how many of the compared runs are higher than the control's."
     )
     title = "Dice of every arm, averaged over classes"
     return TableView("dice_of_arms", title, columns, tuple(rows), note, frozenset(better))
@@ -99,12 +100,12 @@ def _test(found: ArmResults, arm: Arm, fraction: float) -> tuple[Entry, ...]:
     gain = found.gains.of(arm.name, fraction)
     control = Entry(found.label(arm.control), arm.control) if arm.control else Entry("–", "")
     if gain is None:
-        return (control, *[MISSING] * 8, Entry("–", ""))
+        return (control, *[MISSING] * 9, Entry("–", ""))
     p = gain.paired
     return (
         control, *map(signed_entry, (p.mean_difference, p.lower, p.upper)), p_entry(p.wilcoxon.p_value),
         p_entry(gain.p_holm), signed_entry(gain.rank_biserial), count_entry(p.n_subjects), count_entry(gain.n_runs),
-        text_entry(verdict_of(found, arm.name, fraction)),
+        Entry(f"{gain.n_higher} of {gain.n_runs}", gain.n_higher), text_entry(verdict_of(found, arm.name, fraction)),
     )  # fmt: skip
 
 

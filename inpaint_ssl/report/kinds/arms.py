@@ -9,11 +9,11 @@ from inpaint_ssl.report.kinds.arm_figures import curves_of_average, curves_of_cl
 from inpaint_ssl.report.kinds.arm_results import ArmResults, read_arms
 from inpaint_ssl.report.kinds.arm_tables import arm_tables
 from inpaint_ssl.report.kinds.extent_worth import labels_words
+from inpaint_ssl.report.kinds.lost_runs import lost_words
 from inpaint_ssl.report.kinds.strategy_text import capital, plural
 from inpaint_ssl.report.parts import StudyPart
 from inpaint_ssl.report.provenance import late_words
 from inpaint_ssl.report.text import enumeration, interval, p_text, percent, ratio, signed
-from inpaint_ssl.statistics import AVERAGE
 from inpaint_ssl.statistics.arm_gains import ArmGain
 
 NOT_EVIDENCE = "Validation scans: for choosing settings, not evidence."
@@ -21,7 +21,6 @@ _SHORT = 10  # with fewer subjects a bootstrap interval of 95 % is too narrow
 _FEW_RUNS = 5  # fewer say little about how much runs differ
 _NAMED = 3  # with more arms the headline counts them
 _ALL = 4  # with more arms only the best and the worst are in words
-_LEARNT_NOTHING = 0.1  # a mean Dice below this is no segmentation
 
 
 def part(workdir: Path, info: Mapping[str, Any]) -> StudyPart:
@@ -127,8 +126,10 @@ def _cautions(found: ArmResults, info: Mapping[str, Any]) -> list[str]:
         cautions.append(late_words(info["cells"]))
     if unpaired := sum(g.n_unpaired for g in gains.gains):
         cautions.append(f"{plural(unpaired, 'scan')} and runs have no partner in the control: not compared.")
-    if weak := _weak(found):
-        cautions.append(f"Learnt nothing (Dice below {_LEARNT_NOTHING:g}): {weak}.")
+    if lost := lost_words(found):
+        cautions.append(lost)
+    if divided := [gain for gain in gains.gains if gain.runs_disagree]:
+        cautions.append(f"Higher than the control in some runs and lower in others: {_places(found, divided)}.")
     if len({arm for arm, _ in gains.pairs}) > 1 and gains.gains:
         cautions.append("The best of several arms looks better on these scans than it will on others.")
     return cautions
@@ -147,14 +148,3 @@ def _of_runs(found: ArmResults) -> list[str]:
         f"Few runs (seeds) an arm: {', '.join(words)} of the labels. Tests and intervals cover differences between "
         "subjects, not between training runs."
     ]
-
-
-def _weak(found: ArmResults) -> str:
-    entries = [(f, found.statistics.entry(f, AVERAGE)) for f in found.statistics.label_fractions]
-    weak = [
-        f"{found.label(arm.name)} at {percent(fraction)}"
-        for fraction, entry in entries
-        for arm in found.arms
-        if entry is not None and arm.name in entry.arms and entry.arms[arm.name].mean < _LEARNT_NOTHING
-    ]
-    return enumeration(weak)

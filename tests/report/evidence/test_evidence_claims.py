@@ -12,6 +12,7 @@ from inpaint_ssl.report.evidence.claims_table import claims_table
 from inpaint_ssl.report.evidence.collect import collect
 from inpaint_ssl.report.evidence.outcome import Outcome
 from inpaint_ssl.report.evidence.read import Evidence, read_evidence
+from inpaint_ssl.report.evidence.tuning import tuning as tuning_text
 from inpaint_ssl.report.text import signed
 
 _POISSON = (
@@ -195,11 +196,28 @@ def test_errors_of_hard_classes(tmp_path: Path, hard: float, expected: str) -> N
     assert abs(shown - expected_points) < 0.15 and paper.figure.endswith("percentage points")
 
 
-@pytest.mark.parametrize(("seeds", "one_run"), [([0], True), ([0, 1], False)])
-def test_a_verdict_from_one_run_is_marked(tmp_path: Path, seeds: list[int], one_run: bool) -> None:
-    evidence = evidence_of(tmp_path, tuning(tmp_path, seeds=seeds))
-    found = claim(evidence, "8").outcomes[0]
-    assert found.one_run is one_run and (", from one run" in claims_table(evidence)) is one_run
+@pytest.mark.parametrize(("seeds", "caution"), [([0], "from one run"), ([0, 1], "")])
+def test_a_verdict_from_one_run_is_marked(tmp_path: Path, seeds: list[int], caution: str) -> None:
+    evidence = evidence_of(tmp_path, tuning(tmp_path, seeds=seeds, gains={"k8_both": -0.02}))
+    assert claim(evidence, "8").outcomes[0].caution == caution
+    assert (", from one run" in claims_table(evidence)) is bool(caution)
+
+
+def test_a_verdict_from_runs_that_disagree_is_marked(tmp_path: Path) -> None:
+    """Encoder alone: higher with one seed, and with the other lower as it found nothing at all."""
+    run = tuning(tmp_path, seeds=[0, 1])
+    dice = run.dice
+
+    def by_seed(arm: str, fraction: float, cls: str, seed: int, scan: str) -> float:
+        value = dice(arm, fraction, cls, seed, scan)
+        return value + 0.05 if (arm, seed) == ("k8", 0) else 0.01 if (arm, seed) == ("k8", 1) else value
+
+    run.dice = by_seed  # type: ignore[method-assign]
+    evidence = evidence_of(tmp_path, run)
+    assert claim(evidence, "8").outcomes[0].caution == "runs disagree"
+    text = claims_table(evidence)
+    assert "on runs that disagree, see the rules" in text and "**not seen**, runs disagree" in text
+    assert "k8 at 5 %, seed 1 (anterior, posterior)" in tuning_text(evidence, "figures")
 
 
 def test_the_table_shows_every_outcome(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_validation_numbers_and_missing_runs(whole: Path, text: str) -> None:
     rows = {cells[1]: cells for cells in table if len(cells) > 1}
     run = studies(whole / "runs")[0]
     gain = subject_means(run)("k8", 0.05) - subject_means(run)("from_scratch", 0.05)
-    assert rows["k8"][5] == signed(gain.mean()) and rows["k8"][8:] == ["2 of 2", "0 of 2", "10.0"]
+    assert rows["k8"][5] == signed(gain.mean()) and rows["k8"][8:] == ["2 of 2", "2 of 2", "0 of 2", "10.0"]
     assert rows["k16"][8] == "1 of 2, 1 failed" and rows["k4"][8] == "1 of 2" and rows["scratch low"][10] == "–"
     assert "**Missing: 2 runs of 19** (1 failed and 1 not run)." in part
     assert "finetune k4 5 % labels seed 1" in part and "finetune k16 5 % labels seed 1 (out of memory)" in part
@@ -197,6 +197,25 @@ def test_the_words_follow_the_numbers(tmp_path: Path, gain: float, words: str) -
     collect(tmp_path / "runs", tmp_path / "evidence", {})
     (answer,) = [s for s in plain_words(read_evidence(tmp_path / "evidence")) if "agreement" in s]
     assert answer.endswith(f", {words}).")
+
+
+def test_trainings_that_disagree_and_lost_structures_are_said(tmp_path: Path) -> None:
+    """The first training without pretraining finds nothing, in the second pretraining is worse: better in the mean."""
+    run = Runs(tmp_path / "runs", "hippocampus_primary", arms=PRIMARY[:1], split="test", gains={"paper": -0.03})
+    dice = run.dice
+    run.dice = lambda *of: 0.02 if (of[0], of[3]) == ("from_scratch", 0) else dice(*of)  # type: ignore[method-assign]
+    run.write()
+    collect(tmp_path / "runs", tmp_path / "evidence", {})
+    evidence = read_evidence(tmp_path / "evidence")
+    said = plain_words(evidence)
+    (answer,) = [s for s in said if "agreement" in s]
+    assert answer.endswith(", better, but higher in only 1 of 2 trainings).")
+    lost = (
+        "a structure was not found at all in 1 of 2 trainings without pretraining and 0 of 2 trainings with pretraining"
+    )
+    assert any(s.startswith(f"Hippocampus: {lost}") for s in said)
+    text = results_text(evidence, "evidence")
+    assert "In 1 of 4 runs a class was not found (mean Dice below 0.1): from scratch at 5 %, seed 0 (" in text
 
 
 def test_without_files_everything_is_not_run(tmp_path: Path) -> None:
