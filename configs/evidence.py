@@ -57,9 +57,11 @@ _RECIPE = (
     "cross_entropy: start=fresh finetune.cross_entropy_weight=1.0",
     "flips: start=fresh evaluate.flips=('rows','columns')",
 )
-# "ours" is what was best in hippocampus,tuning,wide at its best rate; "best" is a guess until recipe is complete.
+# "ours" is what was best in hippocampus,tuning,wide at its best rate, "frozen" what was best in hippocampus,tuning;
+# "best" is a guess until recipe is complete.
 _BEST = ("best: start=fresh finetune.augmentation=light finetune.max_steps=2500",)
 _OURS = "ours: corruption.patch_size=8 transfer.parts=('encoder','decoder')"
+_FROZEN = f"{_PREDICTION} corruption.patch_size=8 transfer.freeze_steps=250"
 _PAPER = f"paper: {_PREDICTION} corruption.patch_size=2"
 _WIDE_RATES = ("0.01", "0.003", "0.001")  # the second one is the study's
 _WIDE_PRETRAINED = {
@@ -103,7 +105,7 @@ def get_config(spec: str = "hippocampus,tuning") -> ConfigDict:
         # With the Dice loss alone a class of four is at times never found, whatever a run began with (primary).
         c.finetune.learning_rate, c.finetune.warmup_steps, c.finetune.cross_entropy_weight = 3e-3, 100, 1.0
         extents = {"labelled": 0.05, "training": 1.0, "training_and_unlabelled": 0.0}
-        c.arms = tuple(f"{name}:{_OURS.partition(':')[2]} split.pretraining_extent={e}" for name, e in extents.items())
+        c.arms = tuple(f"{name}: {_FROZEN} split.pretraining_extent={e}" for name, e in extents.items())
     if part == "best":
         c.seeds, c.split.label_fractions = (0,), (1.0,)
         c.arms = _BEST

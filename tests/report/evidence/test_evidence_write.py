@@ -148,7 +148,7 @@ def test_validation_numbers_and_missing_runs(whole: Path, text: str) -> None:
     run = studies(whole / "runs")[0]
     gain = subject_means(run)("k8", 0.05) - subject_means(run)("from_scratch", 0.05)
     assert rows["k8"][5] == signed(gain.mean()) and rows["k8"][8:] == ["2 of 2", "2 of 2", "0 of 2", "10.0"]
-    assert rows["k16"][8] == "1 of 2, 1 failed" and rows["k4"][8] == "1 of 2" and rows["scratch low"][10] == "–"
+    assert rows["k16"][9] == "1 of 2, 1 failed" and rows["k4"][9] == "1 of 2" and rows["scratch low"][11] == "–"
     assert "**Missing: 2 runs of 19** (1 failed and 1 not run)." in part
     assert "finetune k4 5 % labels seed 1" in part and "finetune k16 5 % labels seed 1 (out of memory)" in part
     assert "not evidence" in part and "**Patch size**" in part
