@@ -196,7 +196,7 @@ def _data(evidence: Evidence) -> str:
             f"`{splits.get('sha256', '–')}`", f"`{hashes.get('SHA-256 of the data', '–')}`",
         )  # fmt: skip
         studies, counts = rows.setdefault(row, ([], {}))
-        studies.append(study.name.part)
+        studies.append(" ".join(word for word in (study.name.part, study.name.variant) if word))
         counts.update(study.info["label_counts"])
     lines = [
         (f"{row[0]}: {enumeration(studies)}", *row[1:-2], _counts(counts), *row[-2:])

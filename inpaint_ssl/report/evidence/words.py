@@ -72,6 +72,10 @@ FACTORS = (
         lambda *n: f"{_length(*n)} of fine-tuning", False,
     ),
     Factor("Schedule of fine-tuning", ("finetune.schedule",), lambda s: f"{s.replace('_', ' ')} schedule", False),
+    Factor(
+        "Warm-up of fine-tuning", ("finetune.warmup_steps",),
+        lambda n: f"{n:,} steps of warm-up" if n else "no warm-up", False,
+    ),
     Factor("Augmentation", ("finetune.augmentation",), lambda a: f"augmentation {a}", False),
     Factor(
         "Loss", ("finetune.cross_entropy_weight",),
