@@ -154,6 +154,12 @@ def test_the_figures_show_the_means_and_intervals(found: StudyPart) -> None:
     view = table(found, "dice_of_arms")
     for arm, colour in (("paper", "#d55e00"), ("tuned", "#009e73"), ("flips", "#aa4499"), ("from_scratch", "#56b4e9")):
         assert list(lines[colour]) == pytest.approx([row(view, arm, f)["dice"] for f in (0.05, 0.1, 0.25, 1.0)])
+    dots = [np.asarray(points.get_offsets()) for points in axes.collections]
+    assert [sorted(set(of[:, 0])) for of in dots] == [[0, 1]] * 4  # three runs at 5 and 10 %, one beyond
+    for of, arm in zip(dots, ("paper", "tuned", "flips", "from_scratch"), strict=True):
+        assert [of[of[:, 0] == k, 1].mean() for k in (0, 1)] == pytest.approx(
+            [row(view, arm, f)["dice"] for f in (0.05, 0.1)]
+        )
     assert len(gains.figure.axes) == 4 and len(classes.figure.axes) == 2
     for axes, fraction in zip(gains.figure.axes, (0.05, 0.1, 0.25, 1.0), strict=True):
         intervals = [x for line in axes.get_lines() if (x := np.asarray(line.get_xdata())).size == 2][1:]

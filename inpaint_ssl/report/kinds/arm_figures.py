@@ -20,6 +20,7 @@ from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH
 _COLOURS = ("#d55e00", "#009e73", "#aa4499", "#999933", "#0072b2", "#888888", "#e69f00")
 _MARKERS = "osD^vPX"
 _PANEL, _COLUMNS = (3.7, 2.75), 2
+_DASHED = " Dashed with open markers: not pretrained."
 _NAME = 26  # characters of a line of a name
 
 
@@ -29,6 +30,10 @@ def _style(found: ArmResults, arm: Arm) -> dict[str, Any]:
         "color": _COLOURS[k], "marker": _MARKERS[k], "ls": "-" if arm.pretrained else (0, (4, 2)), "lw": 1.6, "ms": 5.5,
         "mfc": _COLOURS[k] if arm.pretrained else "none", "mew": 1.2,
     }  # fmt: skip
+
+
+def _has_dashed(found: ArmResults) -> bool:
+    return any(not arm.pretrained and arm.name != FROM_SCRATCH for arm in found.evaluated)
 
 
 def _name(text: str) -> str:
@@ -42,6 +47,22 @@ def _scans(found: ArmResults) -> str:
 def _panel(axes: Axes, found: ArmResults, name: str) -> None:
     lines = [(arm.name, _style(found, arm)) for arm in found.evaluated if arm.name != FROM_SCRATCH]
     dice_panel(axes, found.statistics, found.label_counts, lines, name)
+    dots = [(arm, str(style["color"])) for arm, style in lines] + [(FROM_SCRATCH, str(SCRATCH["color"]))]
+    for arm, colour in dots:
+        places, means = _of_runs(found, arm, name)
+        axes.scatter(places, means, s=11, color=colour, alpha=0.6, lw=0, zorder=3)
+
+
+def _of_runs(found: ArmResults, arm: str, name: str) -> tuple[list[int], list[float]]:
+    """(index of the label fraction, mean Dice) of each run, where there are several."""
+    places, means = list[int](), list[float]()
+    for k, fraction in enumerate(found.statistics.label_fractions):
+        entry = found.statistics.entry(fraction, name)
+        runs = entry.arms[arm].runs if entry is not None and arm in entry.arms else ()
+        for run in runs if len(runs) > 1 else ():
+            places.append(k)
+            means.append(run.mean)
+    return places, means
 
 
 def _legend(figure: Figure, found: ArmResults, axes: Axes) -> None:
@@ -78,7 +99,7 @@ def curves_of_average(found: ArmResults) -> Drawing | None:
     _legend(figure, found, axes)
     caption = (
         f"Class-averaged Dice on the {_scans(found)}, means over subjects and runs; label fractions in equal steps. "
-        "Dashed with open markers: not pretrained."
+        f"Small dots: single runs, where there are several.{_DASHED if _has_dashed(found) else ''}"
     )
     alt = f"Dice of every arm against the share of the labels. {_alt(found, AVERAGE)}"
     return Drawing("dice_of_arms", figure, alt, caption)
