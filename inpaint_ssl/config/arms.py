@@ -7,7 +7,7 @@ from typing import Any
 
 from inpaint_ssl.errors import InputError
 
-CONTROL = "from_scratch"  # the arm of every study, with the study's own settings and fresh weights
+FROM_SCRATCH, PRETRAINED = "from_scratch", "pretrained"  # the arms of most studies; the first one is in every study
 OF_PRETRAINING = ("corruption.", "pretrain.", "split.pretraining_extent", "data.use_unlabelled")
 ALLOWED = (*OF_PRETRAINING, "finetune.", "transfer.", "evaluate.flips")
 _NOT = ("transfer.pretrained", "transfer.pretrained_study", "transfer.second_learning_rate", "corruption.bank_seed")
@@ -38,10 +38,10 @@ def read_arms(texts: Sequence[str], known: Mapping[str, Any]) -> tuple[ArmSpec, 
     specs: list[ArmSpec] = []
     for text in texts:
         specs.append(_read(text, known))
-        names = [CONTROL, *(spec.name for spec in specs[:-1])]
+        names = [FROM_SCRATCH, *(spec.name for spec in specs[:-1])]
         if specs[-1].name in names:
             raise InputError(f"config.arms: the name {specs[-1].name!r} is there twice ({text!r}); give each its own")
-    names = [CONTROL, *(spec.name for spec in specs)]
+    names = [FROM_SCRATCH, *(spec.name for spec in specs)]
     for spec in specs:
         if spec.against not in names or spec.against == spec.name:
             listed = ", ".join(names)
@@ -58,7 +58,7 @@ def _read(text: str, known: Mapping[str, Any]) -> ArmSpec:
             "_ - ., such as 'low_rate: finetune.learning_rate=0.001'"
         )
     settings: dict[str, Any] = {}
-    special = {"start": "pretrained", "against": CONTROL}
+    special = {"start": "pretrained", "against": FROM_SCRATCH}
     for word in words.split():
         key, equals, value = word.partition("=")
         if not equals or not value:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from inpaint_ssl.config.arms import FROM_SCRATCH as FROM_SCRATCH
+from inpaint_ssl.config.arms import PRETRAINED as PRETRAINED
 from inpaint_ssl.errors import InputError
 
-FROM_SCRATCH, PRETRAINED = "from_scratch", "pretrained"
 AVERAGE = "average"  # the class name of the class average
 Case = tuple[tuple[int, int], str, str]  # (subset_draw, seed), subject, scan
 Key = tuple[str, float, str, str]  # metric, label fraction, class, arm

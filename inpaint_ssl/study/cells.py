@@ -11,7 +11,6 @@ from inpaint_ssl.config import length_of
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import read_csv, read_json
 
-FROM_SCRATCH, PRETRAINED = ARMS = ("from_scratch", "pretrained")
 EVALUATION = "evaluation.json"  # what a cell's rows were measured with
 FAILED = "failed.json"  # why the last try at a cell failed
 

@@ -7,7 +7,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from inpaint_ssl.config import ArmSpec, evaluated_parts, flatten, pixels_of, read_arms
-from inpaint_ssl.study.cells import FROM_SCRATCH, PRETRAINED, Cell
+from inpaint_ssl.config.arms import FROM_SCRATCH, PRETRAINED
+from inpaint_ssl.study.cells import Cell
 from inpaint_ssl.study.pretrained import given_weights
 
 GRIDS = ("pretraining_grid", "optimal_strategy")

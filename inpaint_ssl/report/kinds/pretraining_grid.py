@@ -13,7 +13,7 @@ from inpaint_ssl.report.kinds.strategy_text import capital, patch_name, plural, 
 from inpaint_ssl.report.load import read_rows
 from inpaint_ssl.report.parts import StudyPart, TableView
 from inpaint_ssl.report.text import enumeration, interval, p_text, percent, ratio, signed
-from inpaint_ssl.statistics import Bootstrap, summarise
+from inpaint_ssl.statistics import FROM_SCRATCH, Bootstrap, summarise
 from inpaint_ssl.statistics.restoration import restorations
 from inpaint_ssl.statistics.strategies import Strategy
 from inpaint_ssl.statistics.strategy_gains import Gain, Gains, strategy_gains
@@ -37,7 +37,7 @@ def part(workdir: Path, info: Mapping[str, Any]) -> StudyPart:
     arms, planned = info.get("arms", []), planned_fractions(info)
     gains = strategy_gains(rows, arms, split=_SPLIT, alpha=alpha, bootstrap=how, planned=planned)
     restored = restorations(slices, arms, _SPLIT)
-    named = {s.arm for s in gains.strategies} | {"from_scratch"}
+    named = {s.arm for s in gains.strategies} | {FROM_SCRATCH}
     statistics = summarise([row for row in rows if row["arm"] in named], alpha, bootstrap=how)
     curves = Curves(statistics, gains.strategies, _classes(info, statistics.classes), info["label_counts"])
     tables: list[TableView] = []
