@@ -6,8 +6,8 @@ python -m experiments.main --config=configs/evidence.py:hippocampus,tuning --con
 configs/evidence.py:<data set>,<part>[,wide]: <data set> is the file of this folder that describes it; <part> is
 tuning (what makes pretraining pay; on validation scans, at 5 % of the labels, test scans stay untouched),
 recipe (what raises Dice in both arms; on validation scans), primary (the comparison on test scans), extent (how
-much unlabelled data) or best (the best recipe, once, on test scans). wide: for a GPU, filters 32..512 and more seeds;
-tuning asks for the learning rate then.
+much unlabelled data) or best (the best recipe, once, on test scans). wide: for a GPU, filters 32..512, and more
+runs in primary and tuning, which asks for the learning rate then.
 """
 
 import importlib
@@ -63,7 +63,8 @@ _BEST = ("best: start=fresh finetune.augmentation=light finetune.max_steps=2500"
 _OURS = "ours: corruption.patch_size=8 transfer.parts=('encoder','decoder')"
 _FROZEN = f"{_PREDICTION} corruption.patch_size=8 transfer.freeze_steps=250"
 _PAPER = f"paper: {_PREDICTION} corruption.patch_size=2"
-_WIDE_RATES = ("0.01", "0.003", "0.001")  # the second one is the study's
+_WIDE_RATE = "0.003"  # of the study; its tuning tries those beside it
+_WIDE_RATES = ("0.01", _WIDE_RATE, "0.001")
 _WIDE_PRETRAINED = {
     "paper_k2": f"{_PREDICTION} corruption.patch_size=2",
     "prediction_k8_scan": f"{_PREDICTION} corruption.region=scan",
@@ -72,9 +73,9 @@ _WIDE_PRETRAINED = {
 
 
 def get_config(spec: str = "hippocampus,tuning") -> ConfigDict:
-    words = tuple(spec.split(","))
-    data, part, variant = (*words, "", "")[:3]
-    if len(words) > 3 or data not in DATA_SETS or part not in PARTS or variant not in ("", WIDE):
+    data, _, rest = spec.partition(",")
+    part, *variant = rest.split(",")
+    if data not in DATA_SETS or part not in PARTS or variant not in ([], [WIDE]):
         raise InputError(
             f"--config=configs/evidence.py:{spec}: expected <data set>,<part> or <data set>,<part>,{WIDE} of "
             f"{', '.join(DATA_SETS)} and {', '.join(PARTS)}, such as hippocampus,tuning"
@@ -109,7 +110,7 @@ def get_config(spec: str = "hippocampus,tuning") -> ConfigDict:
     if part == "best":
         c.seeds, c.split.label_fractions = (0,), (1.0,)
         c.arms = _BEST
-    if variant == WIDE:
+    if variant:
         _widen(c, part)
     return c
 
@@ -124,10 +125,10 @@ def _on_validation_scans(c: ConfigDict) -> None:
 
 
 def _widen(c: ConfigDict, part: str) -> None:
-    """The paper's network and more seeds, in float32 on a GPU too, as the settings were chosen in it."""
+    """The paper's network, in float32 on a GPU too as on a CPU, and more runs where results are to be read."""
     c.study.name += f"_{WIDE}"
     c.model.filters, c.model.dtype = (32, 64, 128, 256, 512), "float32"
-    c.finetune.learning_rate, c.finetune.warmup_steps = 3e-3, 100
+    c.finetune.learning_rate, c.finetune.warmup_steps = float(_WIDE_RATE), 100
     if part == "tuning":
         c.seeds, c.arms = (0, 1, 2), _wide_tuning()
     if part == "primary":
@@ -137,10 +138,10 @@ def _widen(c: ConfigDict, part: str) -> None:
 
 def _wide_tuning() -> tuple[str, ...]:
     """Every strategy and training from scratch at each learning rate, compared with from scratch at the same one."""
-    own, arms = _WIDE_RATES[1], list[str]()
-    for rate in (rate for rate in _WIDE_RATES if rate != own):
+    arms = list[str]()
+    for rate in (rate for rate in _WIDE_RATES if rate != _WIDE_RATE):
         arms.append(f"scratch_rate_{rate}: start=fresh finetune.learning_rate={rate}")
     for rate in _WIDE_RATES:
-        against = "" if rate == own else f" against=scratch_rate_{rate}"
+        against = "" if rate == _WIDE_RATE else f" against=scratch_rate_{rate}"
         arms += [f"{n}_rate_{rate}: {s} finetune.learning_rate={rate}{against}" for n, s in _WIDE_PRETRAINED.items()]
     return tuple(arms)

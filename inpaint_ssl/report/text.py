@@ -6,12 +6,12 @@ from typing import Any
 
 from inpaint_ssl.report.load import Study
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH, PRETRAINED, Comparison, Entry, minimum_n
+from inpaint_ssl.statistics.lost_classes import LOST
 
 ARM_NAMES = {FROM_SCRATCH: "from scratch", PRETRAINED: "pretrained"}
 METHOD_NAMES = {
     "exact": "exact", "exact_ties": "exact with ties", "asymptotic": "normal approximation", "none": "no difference",
 }  # fmt: skip
-_LEARNT_NOTHING = 0.1  # a mean Dice below this is no segmentation
 _FEW_SUBJECTS = 10  # with fewer a bootstrap interval of 95 % covers less than 90 % even where gains are normal
 
 
@@ -181,7 +181,7 @@ def _cautions(study: Study, findings: list[Finding]) -> list[str]:
     fewest = min(f.comparison.n_subjects for f in findings)
     if 1 < fewest < _FEW_SUBJECTS:
         cautions.append(f"With {fewest} test subjects the intervals are somewhat too narrow.")
-    weak = [f.labels for f, e in zip(findings, entries, strict=True) if e and max(_means(e)) < _LEARNT_NOTHING]
+    weak = [f.labels for f, e in zip(findings, entries, strict=True) if e and max(_means(e)) < LOST]
     if weak:
         cautions.append(f"Neither arm learnt to segment with {enumeration(weak)}: train longer before comparing them.")
     return cautions

@@ -4,7 +4,7 @@ The subject is the unit, as everywhere (statistics/arms): what an arm and its co
 arms may differ in their seeds and label subsets.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from inpaint_ssl.statistics.arms import Paired, Values, compare, values_by_arm
 from inpaint_ssl.statistics.arms import pairs as paired_values
 from inpaint_ssl.statistics.bootstrap import Bootstrap
 from inpaint_ssl.statistics.holm import holm
-from inpaint_ssl.statistics.rows import AVERAGE
+from inpaint_ssl.statistics.rows import AVERAGE, Run
 from inpaint_ssl.statistics.wilcoxon import minimum_n
 
 
@@ -42,8 +42,8 @@ class ArmGain:
 
     @property
     def runs_disagree(self) -> bool:
-        """Is the arm higher in one run and lower in another? The interval, over subjects, does not tell."""
-        return min(self.by_run) < 0 < max(self.by_run)
+        """`disagree` of the differences by run: the interval, which is over subjects, does not tell."""
+        return disagree(self.by_run)
 
     @property
     def rank_biserial(self) -> float:
@@ -52,8 +52,11 @@ class ArmGain:
 
     @property
     def is_worse(self) -> bool:
-        """Is the mean lower and its interval wholly below 0? It describes: the planned tests ask for a gain."""
-        return self.paired.mean_difference < 0 and self.paired.upper < 0
+        """Is the mean lower, its interval wholly below 0, and do the runs agree?
+
+        It describes: the planned tests ask for a gain.
+        """
+        return self.paired.mean_difference < 0 and self.paired.upper < 0 and not self.runs_disagree
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class ArmGains:
         return next((gain for gain in self.at(label_fraction) if gain.arm == arm), None)
 
     def is_better(self, gain: ArmGain) -> bool:
-        """Is this gain significant once adjusted, and the mean higher?"""
-        return gain.p_holm < self.alpha and gain.paired.mean_difference > 0
+        """Is this gain significant once adjusted, the mean higher, and do the runs agree?"""
+        return gain.p_holm < self.alpha and gain.paired.mean_difference > 0 and not gain.runs_disagree
 
     @property
     def too_few(self) -> int:
@@ -127,7 +130,7 @@ def arm_gains(
             paired = compare(first, second, alpha, bootstrap or Bootstrap())
             if paired is not None:
                 alone = len(first.keys() ^ second.keys())
-                found.append(ArmGain(arm, control, fraction, paired, 1.0, by_run(first, second), alone))
+                found.append(ArmGain(arm, control, fraction, paired, 1.0, tuple(by_run(first, second).values()), alone))
     p_values = [gain.paired.wilcoxon.p_value for gain in found]
     adjusted = holm([*p_values, *[1.0] * (family - len(found))])
     return ArmGains(
@@ -140,17 +143,23 @@ def arm_gains(
     )
 
 
-def by_run(first: Values, second: Values) -> tuple[float, ...]:
-    """first - second for each run (draw of the label subset, seed) that both have, mean over subjects; runs in order.
+def by_run(first: Values, second: Values) -> dict[Run, float]:
+    """first - second for each run that both have, mean over subjects; runs in order.
 
     A run without a class that both have a value of is left out.
     """
-    found = list[float]()
+    found = dict[Run, float]()
     for run in sorted({case[0] for case in first.keys() & second.keys()}):
         one, other = ({case: of for case, of in values.items() if case[0] == run} for values in (first, second))
         if both := paired_values(one, other).by_subject():
-            found.append(float(np.mean([a - b for a, b in both.values()])))
-    return tuple(found)
+            found[run] = float(np.mean([a - b for a, b in both.values()]))
+    return found
+
+
+def disagree(by_run: Collection[float]) -> bool:
+    """Does more than a tenth of the runs go against their mean? Of fewer than ten one is enough."""
+    mean = float(np.mean(list(by_run))) if by_run else 0.0
+    return 10 * sum(difference * mean < 0 for difference in by_run) > len(by_run)
 
 
 def mean_differences(

@@ -1,4 +1,4 @@
-"""Classes that a run never found: of the Dice loss alone a class may stay at zero, whatever the network began with.
+"""Classes that a run misses in most scans: with the Dice loss alone a class may stay near zero.
 
 It can happen to one seed and not to the next, and then decides a comparison of few runs. No jax here.
 """
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from inpaint_ssl.statistics.arms import values_by_arm
+from inpaint_ssl.statistics.rows import Run
 
-LOST = 0.1  # mean Dice over scans below which a class counts as not found
+LOST = 0.1  # median Dice over scans below which a class counts as missed
 
 
 @dataclass(frozen=True)
 class LostRun:
-    """A run with classes that it did not find. run: (draw of the label subset, seed)."""
+    """A run with classes that it misses in most scans."""
 
     arm: str
     label_fraction: float
-    run: tuple[int, int]
+    run: Run
     classes: tuple[str, ...]
 
 
@@ -32,7 +33,7 @@ class LostClasses:
 
 
 def lost_classes(rows: Iterable[Mapping[str, str]], split: str) -> LostClasses:
-    """Runs in which the mean Dice of a class over the scans of `split` is below LOST.
+    """Runs in which the median Dice of a class over the scans of `split` is below LOST.
 
     rows: of per_scan.csv as strings; undefined values are left out. InputError for rows that are damaged.
     """
@@ -45,7 +46,7 @@ def lost_classes(rows: Iterable[Mapping[str, str]], split: str) -> LostClasses:
             for case, of in values.items():
                 for name, value in of.items() if case[0] == run else ():
                     by_class.setdefault(name, []).append(value)
-            means = {name: np.nanmean(some) for name, some in by_class.items() if not np.all(np.isnan(some))}
-            if lost := tuple(name for name, mean in means.items() if mean < LOST):
+            medians = {name: np.nanmedian(some) for name, some in by_class.items() if not np.all(np.isnan(some))}
+            if lost := tuple(name for name, median in medians.items() if median < LOST):
                 found.append(LostRun(arm, fraction, run, lost))
     return LostClasses(tuple(found), counts)

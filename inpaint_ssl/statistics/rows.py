@@ -9,7 +9,8 @@ from inpaint_ssl.config.arms import PRETRAINED as PRETRAINED
 from inpaint_ssl.errors import InputError
 
 AVERAGE = "average"  # the class name of the class average
-Case = tuple[tuple[int, int], str, str]  # (subset_draw, seed), subject, scan
+Run = tuple[int, int]  # draw of the label subset, seed
+Case = tuple[Run, str, str]  # run, subject, scan
 Key = tuple[str, float, str, str]  # metric, label fraction, class, arm
 
 

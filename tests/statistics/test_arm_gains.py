@@ -10,7 +10,7 @@ from scipy import stats
 
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.statistics import Bootstrap, mean_interval
-from inpaint_ssl.statistics.arm_gains import ArmGains, arm_gains, mean_differences
+from inpaint_ssl.statistics.arm_gains import ArmGains, arm_gains, disagree, mean_differences
 from inpaint_ssl.statistics.label_curve import label_curves, labels_of_arm
 
 HOW = Bootstrap(1000, 3)
@@ -93,6 +93,7 @@ def test_runs_that_disagree_are_told_apart_from_a_mean_that_hides_them() -> None
     assert found.runs_disagree and (found.n_higher, found.n_runs) == (1, 3) and found.paired.lower > 0
     agreed = gains(rows_of("from_scratch", scratch) + rows_of("paper", paper[[0, 2]])).of("paper", 0.05)
     assert agreed is not None and not agreed.runs_disagree and agreed.n_higher == 1
+    assert not disagree([0.1] * 9 + [-0.1]) and disagree([0.1] * 8 + [-0.1]) and not disagree([])
 
 
 def test_the_split_decides_and_nothing_gives_nothing() -> None:

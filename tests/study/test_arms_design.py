@@ -10,6 +10,7 @@ from inpaint_ssl.config.resolve import flatten
 from inpaint_ssl.config.saved import check_same_study
 from inpaint_ssl.errors import InputError
 from inpaint_ssl.files import write_json_atomic
+from inpaint_ssl.report.evidence.files import name_of
 from inpaint_ssl.study.cells import Cell
 from inpaint_ssl.study.designs import arms_of, cells_of, is_reported
 
@@ -140,9 +141,31 @@ def test_the_studies_of_the_evidence(data: str, part: str) -> None:
         assert {fraction for _, fraction in seeds} == set(wanted)
 
 
-def test_a_part_of_the_evidence_that_is_none() -> None:
-    with pytest.raises(InputError, match=r"evidence\.py:hippocampus,all: expected <data set>,<part>"):
-        evidence.get_config("hippocampus,all")
+@pytest.mark.parametrize(
+    "spec", ["hippocampus,all", "hippocampus", "hippocampus,primary,", "hippocampus,primary,wide,x", ""]
+)
+def test_a_part_of_the_evidence_that_is_none(spec: str) -> None:
+    with pytest.raises(InputError, match=rf"evidence\.py:{spec}: expected <data set>,<part>"):
+        evidence.get_config(spec)
+
+
+@pytest.mark.parametrize("data", evidence.DATA_SETS)
+@pytest.mark.parametrize("part", evidence.PARTS)
+def test_the_wide_variant_is_the_papers_network_and_its_folder_names_its_command(data: str, part: str) -> None:
+    config = evidence.get_config(f"{data},{part},wide")
+    config.data.root = "somewhere"
+    config = resolve(config, base.get_config())
+    assert config.model.filters == (32, 64, 128, 256, 512) and config.study.name == f"{data}_{part}_wide"
+    assert config.finetune.learning_rate == 3e-3 and config.finetune.warmup_steps == 100
+    name = name_of(config.study.name)
+    assert name is not None and f"configs/evidence.py:{data},{part},wide --config" in name.command
+    if part == "tuning":  # every strategy against from scratch at its own rate, and the study's rate needs no arm
+        specs = {spec.name: spec for spec in read_arms(config.arms, flatten(config))}
+        tried = [name for name in specs if name.startswith("paper_k2")]
+        assert len(specs) == 2 + 9 and len(tried) == 3
+        against = [dict(specs[specs[n].against].settings) if specs[n].against in specs else {} for n in tried]
+        own = [{k: v for k, v in specs[n].settings if k == "finetune.learning_rate"} for n in tried]
+        assert own == against
 
 
 def test_a_setting_that_is_the_studys_makes_no_other_pretraining() -> None:

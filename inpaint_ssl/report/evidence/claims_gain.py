@@ -7,11 +7,19 @@ import numpy as np
 
 from inpaint_ssl.report.evidence.factors import series_of
 from inpaint_ssl.report.evidence.outcome import Outcome, between, over_fractions, place
-from inpaint_ssl.report.evidence.read import ONE_RUN, RUNS_DISAGREE, Evidence, EvidenceStudy
-from inpaint_ssl.report.evidence.rules import HIGHER, NOT_LOWER, Difference, difference, verdict
+from inpaint_ssl.report.evidence.read import Evidence, EvidenceStudy
+from inpaint_ssl.report.evidence.rules import (
+    HIGHER,
+    NOT_LOWER,
+    Difference,
+    cautions,
+    difference,
+    verdict_of_gain,
+)
 from inpaint_ssl.report.evidence.words import FACTORS
 from inpaint_ssl.report.kinds.arm_results import VOLUME, Arm
 from inpaint_ssl.report.text import percent, ratio
+from inpaint_ssl.statistics.rows import Run
 
 _FEW = 0.25  # label fraction up to which the paper claims a gain
 _WEAK = 0.8  # Dice from scratch, section 4
@@ -43,15 +51,32 @@ def grows(evidence: Evidence) -> Iterator[Outcome]:
         there = [fraction for fraction, gain in gains.items() if gain]
         if len(there) > 1:
             first, last = there[0], there[-1]
-            found = difference(study.compare(gains[first], gains[last]))
             setting = f"{arm.label}: gain at {percent(first)} − gain at {percent(last)} of the labels"
-            yield from _one(study, setting, found, study.caution(arm.name, control.name, (first, last)))
+            runs = _by_run(*([study.by_run(arm.name, control.name, f)] for f in (first, last)))
+            minded = cautions([runs], study.lost_a_class((arm.name, control.name), (first, last)))
+            yield from _one(study, setting, gains[first], gains[last], minded)
 
 
-def _one(study: EvidenceStudy, setting: str, found: Difference | None, caution: str) -> list[Outcome]:
-    if found is None:
+def _one(
+    study: EvidenceStudy,
+    setting: str,
+    first: Mapping[str, float],
+    second: Mapping[str, float],
+    minded: tuple[str, ...],
+    unit: str = "",
+) -> list[Outcome]:
+    """One outcome from `first` - `second` by subject, of which the first one has to be a gain itself."""
+    found, gain = (difference(study.compare(first, other), unit) for other in (second, None))
+    if found is None or gain is None:
         return []
-    return [Outcome(f"{place(study)}; {setting}", found.words, verdict(found, HIGHER), caution)]
+    figure = f"{found.words}; the first alone {gain.words}"
+    return [Outcome(f"{place(study)}; {setting}", figure, verdict_of_gain(found, gain), minded)]
+
+
+def _by_run(first: Sequence[Mapping[Run, float]], second: Sequence[Mapping[Run, float]]) -> list[float]:
+    """Mean of `first` - mean of `second` for each run that all have."""
+    runs = set.intersection(*(set(part) for part in (*first, *second)))
+    return [float(np.mean([p[run] for p in first]) - np.mean([p[run] for p in second])) for run in sorted(runs)]
 
 
 def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -64,19 +89,23 @@ def weakest(evidence: Evidence) -> Iterator[Outcome]:
     """Claim 5b: mean gain of classes and label fractions with Dice up to 0.8 from scratch - mean gain of the others."""
     for study, arm, control in _arms(evidence):
         cells: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+        runs: dict[bool, list[dict[Run, float]]] = {True: [], False: []}
         for fraction in study.fractions:
             for name in study.results.classes:
                 dice = study.dice(control.name, fraction, name)
                 gain = study.gain(arm.name, control.name, fraction, class_name=name)
                 if gain and not math.isnan(dice):
                     cells[dice <= _WEAK].append(gain)
+                    own = study.by_run(arm.name, control.name, fraction, class_name=name)
+                    runs[dice <= _WEAK].append(own)
         if cells[True] and cells[False]:
-            found = difference(study.compare(_mean(cells[True]), _mean(cells[False])))
             setting = (
                 f"{arm.label}: gain where Dice from scratch is at most {_WEAK:g} ({len(cells[True])} of "
                 f"{len(cells[True]) + len(cells[False])} classes at label fractions) − elsewhere"
             )
-            yield from _one(study, setting, found, study.caution(arm.name, control.name, study.fractions))
+            lost = study.lost_a_class((arm.name, control.name), study.fractions)
+            minded = cautions([_by_run(runs[True], runs[False])], lost)
+            yield from _one(study, setting, _mean(cells[True]), _mean(cells[False]), minded)
 
 
 def _extents(evidence: Evidence) -> Iterator[tuple[EvidenceStudy, list[Arm], int]]:
@@ -109,15 +138,17 @@ def extent_saturates(evidence: Evidence) -> Iterator[Outcome]:
         if not training:
             continue
         least, base, most = arms[0], arms[training], arms[-1]
-        found = dict[float, Difference]()
+        found, runs = dict[float, Difference](), list[list[float]]()
         for fraction in study.fractions:
             first, second = (study.gain(b.name, a.name, fraction) for a, b in ((least, base), (base, most)))
             both = difference(study.compare(first, second)) if first and second else None
-            found |= {} if both is None else {fraction: both}
+            if both is not None:
+                found[fraction] = both
+                steps = ((base, least), (most, base))
+                runs.append(_by_run(*([study.by_run(a.name, b.name, fraction)] for a, b in steps)))
         setting = f"step from {least.label} to {base.label} − step from {base.label} to {most.label}"
-        cautions = [study.caution(a.name, b.name, found) for a, b in ((least, base), (base, most))]
-        caution = next((c for c in (ONE_RUN, RUNS_DISAGREE) if c in cautions), "")
-        yield from over_fractions(study, setting, HIGHER, found, caution)
+        minded = cautions(runs, study.lost_a_class([arm.name for arm in (least, base, most)], found))
+        yield from over_fractions(study, setting, HIGHER, found, minded)
 
 
 def hardest(evidence: Evidence) -> Iterator[Outcome]:
@@ -135,10 +166,12 @@ def hardest(evidence: Evidence) -> Iterator[Outcome]:
         others = _mean([falls[c] for c in classes if c != hard])
         if not falls[hard] or not others:
             continue
-        found = difference(study.compare(falls[hard], others), _POINTS)
+        runs = {c: study.by_run(control.name, arm.name, fraction, VOLUME, c) for c in classes}
         dice = ratio(study.dice(control.name, fraction, hard))
         setting = (
             f"{arm.label}: fall of the volume error of {hard} (Dice {dice} from scratch) − mean fall of the other "
             f"classes, {percent(fraction)} of the labels"
         )
-        yield from _one(study, setting, found, study.caution(arm.name, control.name, (fraction,)))
+        differences = _by_run([runs[hard]], [runs[c] for c in classes if c != hard])
+        minded = cautions([differences], study.lost_a_class((arm.name, control.name), (fraction,)))
+        yield from _one(study, setting, falls[hard], others, minded, _POINTS)

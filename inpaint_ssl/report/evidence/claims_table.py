@@ -2,8 +2,8 @@
 
 from inpaint_ssl.report.evidence.claims import Claim, claims, verdicts
 from inpaint_ssl.report.evidence.markdown import bullets, table
-from inpaint_ssl.report.evidence.read import ONE_RUN, RUNS_DISAGREE, Evidence
-from inpaint_ssl.report.evidence.rules import NOT_SEEN, NOT_TESTED, RULES, SEEN, UNDECIDED
+from inpaint_ssl.report.evidence.read import Evidence
+from inpaint_ssl.report.evidence.rules import CAUTIONS, NOT_SEEN, NOT_TESTED, RULES, SEEN, UNDECIDED
 from inpaint_ssl.report.text import enumeration, percent
 
 _HEADINGS = ("", "Claim", "Paper", "Tested here", "Figure (difference in Dice with interval)", "Rule", "Verdict")
@@ -28,10 +28,9 @@ def _summary(found: tuple[Claim, ...]) -> str:
     counts = enumeration([f"{tested.count(v)} {v}" for v in (SEEN, NOT_SEEN, UNDECIDED)])
     untested = [claim.number for claim in found if not claim.outcomes]
     lacking = f" Not tested: {enumeration(untested)}." if untested else ""
-    cautions = [outcome.caution for claim in found for outcome in claim.outcomes]
-    counted = {ONE_RUN: "rest on one run", RUNS_DISAGREE: "on runs that disagree"}
-    words = [f"{n} {what}" for caution, what in counted.items() if (n := cautions.count(caution))]
-    weak = f" Of these {enumeration(words)}, see the rules." if words else ""
+    minded = [words for claim in found for outcome in claim.outcomes for words in outcome.cautions]
+    words = [f'"{caution}" {n}' for caution in CAUTIONS if (n := minded.count(caution))]
+    weak = f" To be read with care, see the rules: {enumeration(words)}." if words else ""
     return (
         f"Verdicts of {len(tested)} tests: {counts}.{weak}{lacking}"
         if tested
@@ -52,7 +51,7 @@ def _rows(claim: Claim) -> list[list[str]]:
                 outcome.setting,
                 outcome.figure,
                 claim.rule,
-                f"**{outcome.verdict}**{f', {outcome.caution}' if outcome.caution else ''}",
+                ", ".join((f"**{outcome.verdict}**", *outcome.cautions)),
             ]
         )
     return rows

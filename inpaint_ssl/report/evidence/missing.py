@@ -14,7 +14,8 @@ PLANNED = (
     Name("headneck_ct", "extent"), Name("hippocampus", "recipe"), Name("hippocampus", "best"),
 )  # fmt: skip
 _STATES = {
-    "missing": "not run", "trained": "trained and not yet measured", "failed": "failed", "running": "not finished",
+    "missing": "without results", "trained": "trained and not yet measured", "failed": "failed",
+    "running": "not finished",
 }  # fmt: skip
 _NAMED = 8  # runs that are named before the rest is folded
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from inpaint_ssl.report.evidence.factors import step
 from inpaint_ssl.report.evidence.read import Evidence, EvidenceStudy
-from inpaint_ssl.report.evidence.rules import Difference, together, verdict
+from inpaint_ssl.report.evidence.rules import Difference, cautions, together, verdict
 from inpaint_ssl.report.kinds.arm_results import Arm
 from inpaint_ssl.report.text import percent
 
@@ -14,13 +14,13 @@ from inpaint_ssl.report.text import percent
 class Outcome:
     """setting: data set, scans and arms in which a claim was tested; figure: the number; verdict: by the rules.
 
-    caution: "", or what EvidenceStudy.caution says of the trainings that it rests on.
+    cautions: what rules.cautions says of the trainings that it rests on.
     """
 
     setting: str
     figure: str
     verdict: str
-    caution: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 def of_settings(evidence: Evidence) -> tuple[EvidenceStudy, ...]:
@@ -34,14 +34,14 @@ def place(study: EvidenceStudy) -> str:
 
 
 def over_fractions(
-    study: EvidenceStudy, setting: str, rule: str, found: Mapping[float, Difference], caution: str
+    study: EvidenceStudy, setting: str, rule: str, found: Mapping[float, Difference], minded: tuple[str, ...]
 ) -> list[Outcome]:
     """One outcome from the differences by label fraction; [] where there is none at all."""
     if not found:
         return []
     figure = "; ".join(f"{percent(fraction)}: {d.words}" for fraction, d in found.items())
     decided = together(verdict(d, rule) for d in found.values())
-    return [Outcome(f"{place(study)}; {setting}", figure, decided, caution)]
+    return [Outcome(f"{place(study)}; {setting}", figure, decided, minded)]
 
 
 def between(
@@ -50,4 +50,6 @@ def between(
     """One outcome from `first` - `second` in Dice at every label fraction (of `fractions`)."""
     some = study.fractions if fractions is None else fractions
     found = {f: d for f in some if (d := step(study, first, second, f)) is not None}
-    return over_fractions(study, setting, rule, found, study.caution(first.name, second.name, found))
+    runs = [study.by_run(first.name, second.name, fraction).values() for fraction in found]
+    minded = cautions(runs, study.lost_a_class((first.name, second.name), found))
+    return over_fractions(study, setting, rule, found, minded)

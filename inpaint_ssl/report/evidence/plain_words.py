@@ -35,9 +35,7 @@ _FEW = 3  # arms that are named one by one
 
 def plain_words(evidence: Evidence) -> list[str]:
     """At most MOST sentences: the question, the scans, the answers with their numbers, and what they do not say."""
-    compared, tried = (
-        [study for study in evidence.of(part) if study.results.gains.gains] for part in ("primary", "tuning")
-    )
+    compared, tried = (_widest(evidence, part) for part in ("primary", "tuning"))
     if compared:
         found = [_tested_on(compared), *(sentence for study in compared for sentence in _answers(study))]
     else:
@@ -47,6 +45,16 @@ def plain_words(evidence: Evidence) -> list[str]:
     runs = [gain.n_runs for study in compared or tried for gain in study.results.gains.gains]
     rests = _RUNS.format(runs=_trainings(min(runs), max(runs))) if runs else ""
     return [_ASKED, *found[: MOST - 2 - len(last)], *last, _LIMITS.format(runs=rests)]
+
+
+def _widest(evidence: Evidence, part: str) -> list[EvidenceStudy]:
+    """Of each data set the study of this part with the most comparisons, if it has any."""
+    found: dict[str, EvidenceStudy] = {}
+    for study in evidence.of(part):
+        before = found.get(study.name.data)
+        if len(study.results.gains.gains) > (len(before.results.gains.gains) if before else 0):
+            found[study.name.data] = study
+    return list(found.values())
 
 
 def _trainings(least: int, most: int) -> str:
@@ -87,6 +95,8 @@ def _not_tested(evidence: Evidence) -> str:
 
 def meaning(study: EvidenceStudy, gain: ArmGain) -> str:
     """What a gain means for a reader: better, worse, no difference that matters, or not decided."""
+    if gain.runs_disagree:
+        return _OPEN
     if study.results.gains.is_better(gain):
         return _BETTER
     if gain.is_worse:
@@ -105,7 +115,7 @@ def _gain(study: EvidenceStudy, gain: ArmGain) -> str:
 
 def _divided(gain: ArmGain) -> str:
     """In how many trainings it is higher, where they disagree."""
-    return f", but higher in only {gain.n_higher} of {gain.n_runs} trainings" if gain.runs_disagree else ""
+    return f": higher in {gain.n_higher} of {gain.n_runs} trainings" if gain.runs_disagree else ""
 
 
 def _pretrained_gains(study: EvidenceStudy, fraction: float) -> list[ArmGain]:
@@ -163,7 +173,7 @@ def _tried(study: EvidenceStudy) -> list[str]:
 
 
 def _lost(study: EvidenceStudy) -> str:
-    """How often a structure was not found at all, with and without pretraining; "" where it was always found."""
+    """How often a structure was missed in most scans, with and without pretraining; "" where that never happened."""
     lost, pretrained = study.results.lost, {arm.name for arm in study.pretrained}
     if not lost.runs:
         return ""
@@ -173,8 +183,8 @@ def _lost(study: EvidenceStudy) -> str:
         total = sum(runs for arm, runs in lost.n_runs.items() if (arm in pretrained) is kind)
         counts.append(f"{n} of {total} trainings {words} pretraining")
     return (
-        f"{_name(study)}: a structure was not found at all in {enumeration(counts)}; with so few trainings that "
-        "may be chance, and it outweighs all other differences."
+        f"{_name(study)}: in {enumeration(counts)} a structure was missed in most people, which weighs heavily in "
+        "these numbers."
     )
 
 
@@ -183,4 +193,4 @@ def _missing(studies: list[EvidenceStudy]) -> str:
     if not lacking:
         return ""
     verb = "is" if lacking == 1 else "are"
-    return f"Of {planned} planned trainings {lacking} {verb} not finished, so numbers may still change."
+    return f"Of {planned} planned trainings {lacking} {verb} missing, so numbers may still change."

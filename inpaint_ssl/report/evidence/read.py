@@ -1,7 +1,7 @@
 """Reads collected studies: results of every arm, L2 norms of its pretraining, and what is still missing."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from inpaint_ssl.report.kinds.arm_results import VOLUME, Arm, ArmResults, arm_re
 from inpaint_ssl.statistics import AVERAGE
 from inpaint_ssl.statistics.arm_gains import by_run
 from inpaint_ssl.statistics.arms import Paired, Values, compare_subjects, pairs, values_by_arm
+from inpaint_ssl.statistics.rows import Run
 
 DICE = "dice"
-ONE_RUN, RUNS_DISAGREE = "from one run", "runs disagree"
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,16 @@ class EvidenceStudy:
         both = pairs(values.get((fraction, arm), {}), values.get((fraction, control), {})).by_subject()
         return {subject: first - second for subject, (first, second) in both.items()}
 
-    def caution(self, arm: str, control: str, fractions: Iterable[float]) -> str:
-        """What a difference of two arms hides at one of the label fractions: ONE_RUN, RUNS_DISAGREE or ""."""
-        values = self.values()
-        found = [by_run(values.get((f, arm), {}), values.get((f, control), {})) for f in fractions]
-        if any(len(runs) == 1 for runs in found):
-            return ONE_RUN
-        return RUNS_DISAGREE if any(min(runs) < 0 < max(runs) for runs in found if runs) else ""
+    def by_run(
+        self, arm: str, control: str, fraction: float, metric: str = DICE, class_name: str = AVERAGE
+    ) -> dict[Run, float]:
+        """arm - control by run, mean over subjects, as `gain` has it by subject."""
+        values = self.values(metric, class_name)
+        return by_run(values.get((fraction, arm), {}), values.get((fraction, control), {}))
+
+    def lost_a_class(self, arms: Collection[str], fractions: Collection[float]) -> bool:
+        """Did a run of one of these arms miss a class in most scans at one of the label fractions?"""
+        return any(run.arm in arms and run.label_fraction in fractions for run in self.results.lost.runs)
 
     def compare(self, first: Mapping[str, float], second: Mapping[str, float] | None = None) -> Paired | None:
         """`first` - `second` over subjects (0 where there is no second) with the study's interval; None without any."""

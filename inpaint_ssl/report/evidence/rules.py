@@ -1,17 +1,20 @@
 """Verdicts from an interval of a difference, by written rules."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from inpaint_ssl.report.clinical.text import signed_amount
 from inpaint_ssl.report.text import interval, signed
+from inpaint_ssl.statistics.arm_gains import disagree
 from inpaint_ssl.statistics.arms import Paired
+from inpaint_ssl.statistics.lost_classes import LOST
 
 SEEN, NOT_SEEN, UNDECIDED, NOT_TESTED = "seen", "not seen", "undecided", "not tested"
 MARGIN = 0.01  # Dice; the paper's "matched (within 0.01)", section 3.2
 PERCENT_MARGIN = 1.0  # percentage points of the volume error
 HIGHER, NOT_LOWER, ALIKE = "higher", "not lower", "alike"
+ONE_RUN, RUNS_DISAGREE, CLASS_LOST = CAUTIONS = ("from one run", "runs disagree", "a class was lost")
 RULES = (
     f'"Higher": seen, where the interval of the difference lies wholly above 0; not seen, where it lies wholly below 0 '
     f"or within ±{MARGIN:g} Dice of 0.",
@@ -25,8 +28,12 @@ RULES = (
     "and not seen where it is not seen at one. Without the runs that it needs it is not tested.",
     '"From one run": the arms have one training in common at a label fraction that is compared. Intervals hold the '
     "spread of subjects and not that of trainings, so such a verdict is provisional, whatever its interval.",
-    '"Runs disagree": at a label fraction that is compared the first arm is higher in one training and lower in '
-    "another, so that chance in training may have made the verdict.",
+    '"Runs disagree": at a label fraction that is compared the difference has another sign in one of the trainings (of '
+    "ten or more, in over a tenth of them), so that chance in training may have made the verdict.",
+    f'"A class was lost": in a training that is compared a class has a median Dice below {LOST:g}, which weighs more '
+    "in a mean than most settings do.",
+    "Claims 5a, 5b and 11 are seen only where there is a gain (a fall of the error) at all: its own interval, at the "
+    "small label fraction, in the weak classes or of the hard class, lies wholly above 0; not seen where wholly below.",
     f"Of volume errors the margin is {PERCENT_MARGIN:g} percentage point instead of {MARGIN:g} Dice. Intervals are not "
     "adjusted for the number of claims: one verdict alone is weak evidence.",
 )
@@ -73,6 +80,21 @@ def verdict(found: Difference | None, rule: str) -> str:
     if rule == ALIKE:
         return SEEN if within else NOT_SEEN if upper < 0 or lower > 0 else UNDECIDED
     raise ValueError(rule)
+
+
+def verdict_of_gain(found: Difference | None, gain: Difference | None) -> str:
+    """`verdict` by HIGHER of a difference between gains, of which the first one (`gain`) has to be above 0 itself."""
+    decided = verdict(found, HIGHER)
+    if decided != SEEN or gain is None:
+        return decided
+    return SEEN if gain.lower > 0 else NOT_SEEN if gain.upper < 0 else UNDECIDED
+
+
+def cautions(by_run: Iterable[Collection[float]], lost: bool) -> tuple[str, ...]:
+    """What to mind of a verdict: differences by run for each label fraction, and whether a run lost a class."""
+    runs = list(by_run)
+    holds = (any(len(of) == 1 for of in runs), any(map(disagree, runs)), lost)
+    return tuple(words for words, there in zip(CAUTIONS, holds, strict=True) if there)
 
 
 def in_order(steps: Sequence[bool]) -> str:

@@ -11,7 +11,7 @@ from inpaint_ssl.report.parts import MISSING, Column, Entry, TableView
 from inpaint_ssl.report.text import percent, plain, ratio
 from inpaint_ssl.statistics import AVERAGE, ArmSummary
 
-BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
+BETTER, WORSE, UNDECIDED, DISAGREE = "better", "worse", "undecided", "runs disagree"
 _ARM = (Column("label_fraction", "Labels"), Column("arm", "Arm", numeric=False))
 
 
@@ -55,7 +55,7 @@ def dice_table(found: ArmResults) -> TableView:
     level = percent(1 - found.alpha)
     columns = (
         *_ARM, Column("dice", "Dice"), Column("sd", "sd"), Column("runs", "Runs"),
-        Column("control", "Control", numeric=False), Column("difference", "Gain"),
+        Column("control", "Control", numeric=False), Column("control_dice", "its Dice"), Column("difference", "Gain"),
         Column("difference_lower", f"{level} from"), Column("difference_upper", "to"), Column("p_value", "p"),
         Column("p_holm", "p, adjusted"), Column("rank_biserial", "Effect"), Column("subjects", "n"),
         Column("compared_runs", "Runs compared"), Column("runs_higher", "Higher in"),
@@ -77,33 +77,38 @@ def dice_table(found: ArmResults) -> TableView:
             rows.append((*_first(found, fraction, arm.name), *dice, *_test(found, arm, fraction), *counts))
     note = (
         f"Class-averaged Dice on the {_on(found)}: mean and standard deviation over subjects, seeds and scans of a "
-        "subject averaged first. Gain: over the control, on the scans and runs that both have, with its BCa bootstrap "
+        "subject averaged first. Gain: over the control, on the scans and runs that both have, with the control's Dice "
+        "there and the BCa bootstrap "
         f"interval ({found.bootstrap.resamples:,} resamples, not adjusted). p: one-sided Wilcoxon signed-rank test of "
         f"subjects; adjusted: Holm, for {found.gains.n_planned} planned tests. Effect: matched-pairs rank-biserial "
         f"correlation. Better: adjusted p < {found.alpha:g} and the mean higher (bold); worse: the interval wholly "
         "below 0. Late best: fine-tunings whose best validation lies in the last tenth of the steps, so that longer "
-        "training might help. Higher in: how many of the compared runs are higher than the control's."
+        "training might help. Higher in: how many of the compared runs are higher than the control's; where over a "
+        "tenth of them goes against the mean, runs disagree, and the arm is neither better nor worse."
     )
     title = "Dice of every arm, averaged over classes"
     return TableView("dice_of_arms", title, columns, tuple(rows), note, frozenset(better))
 
 
 def verdict_of(found: ArmResults, arm: str, fraction: float) -> str:
-    """ "better", "worse" or "undecided"; "" where nothing was compared."""
+    """ "better", "worse", "undecided" or "runs disagree"; "" where nothing was compared."""
     gain = found.gains.of(arm, fraction)
     if gain is None:
         return ""
-    return BETTER if found.gains.is_better(gain) else WORSE if gain.is_worse else UNDECIDED
+    if found.gains.is_better(gain):
+        return BETTER
+    return WORSE if gain.is_worse else DISAGREE if gain.runs_disagree else UNDECIDED
 
 
 def _test(found: ArmResults, arm: Arm, fraction: float) -> tuple[Entry, ...]:
     gain = found.gains.of(arm.name, fraction)
     control = Entry(found.label(arm.control), arm.control) if arm.control else Entry("–", "")
     if gain is None:
-        return (control, *[MISSING] * 9, Entry("–", ""))
+        return (control, *[MISSING] * 10, Entry("–", ""))
     p = gain.paired
     return (
-        control, *map(signed_entry, (p.mean_difference, p.lower, p.upper)), p_entry(p.wilcoxon.p_value),
+        control, ratio_entry(p.second_mean), *map(signed_entry, (p.mean_difference, p.lower, p.upper)),
+        p_entry(p.wilcoxon.p_value),
         p_entry(gain.p_holm), signed_entry(gain.rank_biserial), count_entry(p.n_subjects), count_entry(gain.n_runs),
         Entry(f"{gain.n_higher} of {gain.n_runs}", gain.n_higher), text_entry(verdict_of(found, arm.name, fraction)),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Runs that did not find a class, in words."""
+"""Runs that missed a class in most scans, in words."""
 
 from inpaint_ssl.report.kinds.arm_results import ArmResults
 from inpaint_ssl.report.kinds.strategy_text import plural
@@ -9,7 +9,7 @@ _NAMED = 12  # runs that are named one by one
 
 
 def lost_words(found: ArmResults) -> str:
-    """One sentence on the runs in which a class was not found, "" where there are none.
+    """One sentence on the runs in which a class was missed in most scans, "" where there are none.
 
     Each is named, or where they are many, how many there are of each arm.
     """
@@ -17,11 +17,14 @@ def lost_words(found: ArmResults) -> str:
     if not lost:
         return ""
     named = "; ".join(_run(found, run) for run in lost) if len(lost) <= _NAMED else _by_arm(found)
-    return f"In {len(lost)} of {plural(total, 'run')} a class was not found (mean Dice below {LOST:g}): {named}."
+    head = f"In {len(lost)} of {plural(total, 'run')} a class was missed in most scans (median Dice below {LOST:g})"
+    return f"{head}: {named}."
 
 
 def _run(found: ArmResults, run: LostRun) -> str:
-    where = f"{found.label(run.arm)} at {percent(run.label_fraction)}, seed {run.run[1]}"
+    draw, seed = run.run
+    several = len({other.run[0] for other in found.lost.runs if other.run[1] == seed}) > 1
+    where = f"{found.label(run.arm)} at {percent(run.label_fraction)}, seed {seed}{f' draw {draw}' if several else ''}"
     return f"{where} ({', '.join(run.classes)})"
 
 

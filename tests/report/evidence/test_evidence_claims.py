@@ -196,10 +196,10 @@ def test_errors_of_hard_classes(tmp_path: Path, hard: float, expected: str) -> N
     assert abs(shown - expected_points) < 0.15 and paper.figure.endswith("percentage points")
 
 
-@pytest.mark.parametrize(("seeds", "caution"), [([0], "from one run"), ([0, 1], "")])
-def test_a_verdict_from_one_run_is_marked(tmp_path: Path, seeds: list[int], caution: str) -> None:
+@pytest.mark.parametrize(("seeds", "caution"), [([0], ("from one run",)), ([0, 1], ())])
+def test_a_verdict_from_one_run_is_marked(tmp_path: Path, seeds: list[int], caution: tuple[str, ...]) -> None:
     evidence = evidence_of(tmp_path, tuning(tmp_path, seeds=seeds, gains={"k8_both": -0.02}))
-    assert claim(evidence, "8").outcomes[0].caution == caution
+    assert claim(evidence, "8").outcomes[0].cautions == caution
     assert (", from one run" in claims_table(evidence)) is bool(caution)
 
 
@@ -214,9 +214,9 @@ def test_a_verdict_from_runs_that_disagree_is_marked(tmp_path: Path) -> None:
 
     run.dice = by_seed  # type: ignore[method-assign]
     evidence = evidence_of(tmp_path, run)
-    assert claim(evidence, "8").outcomes[0].caution == "runs disagree"
+    assert claim(evidence, "8").outcomes[0].cautions == ("runs disagree", "a class was lost")
     text = claims_table(evidence)
-    assert "on runs that disagree, see the rules" in text and "**not seen**, runs disagree" in text
+    assert '"runs disagree" 5' in text and "**not seen**, runs disagree, a class was lost" in text
     assert "k8 at 5 %, seed 1 (anterior, posterior)" in tuning_text(evidence, "figures")
 
 

@@ -136,7 +136,7 @@ def test_primary_numbers_are_those_of_scipy(whole: Path, text: str) -> None:
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[2] == ratio(values(arm, fraction).mean()) and signed(gain.mean()) in cells
         shown = [p_text(p_value), p_text(holm[arm, fraction])]
-        assert [c.replace("&lt;", "<").replace("&gt;", ">") for c in cells[9:11]] == shown, row
+        assert [c.replace("&lt;", "<").replace("&gt;", ">") for c in cells[10:12]] == shown, row
     errors = subject_means(run, "volume_mm3", absolute=True)
     assert f"{errors('tuned', 0.05).mean():.1f} ±" in part and "HD95 (mm)" in part and "**Labels saved**" in part
 
@@ -149,7 +149,7 @@ def test_validation_numbers_and_missing_runs(whole: Path, text: str) -> None:
     gain = subject_means(run)("k8", 0.05) - subject_means(run)("from_scratch", 0.05)
     assert rows["k8"][5] == signed(gain.mean()) and rows["k8"][8:] == ["2 of 2", "2 of 2", "0 of 2", "10.0"]
     assert rows["k16"][9] == "1 of 2, 1 failed" and rows["k4"][9] == "1 of 2" and rows["scratch low"][11] == "–"
-    assert "**Missing: 2 runs of 19** (1 failed and 1 not run)." in part
+    assert "**Missing: 2 runs of 19** (1 failed and 1 without results)." in part
     assert "finetune k4 5 % labels seed 1" in part and "finetune k16 5 % labels seed 1 (out of memory)" in part
     assert "not evidence" in part and "**Patch size**" in part
 
@@ -209,13 +209,13 @@ def test_trainings_that_disagree_and_lost_structures_are_said(tmp_path: Path) ->
     evidence = read_evidence(tmp_path / "evidence")
     said = plain_words(evidence)
     (answer,) = [s for s in said if "agreement" in s]
-    assert answer.endswith(", better, but higher in only 1 of 2 trainings).")
-    lost = (
-        "a structure was not found at all in 1 of 2 trainings without pretraining and 0 of 2 trainings with pretraining"
-    )
+    assert answer.endswith(", not decided by these scans: higher in 1 of 2 trainings).")
+    lost = "in 1 of 2 trainings without pretraining and 0 of 2 trainings with pretraining a structure was missed"
     assert any(s.startswith(f"Hippocampus: {lost}") for s in said)
     text = results_text(evidence, "evidence")
-    assert "In 1 of 4 runs a class was not found (mean Dice below 0.1): from scratch at 5 %, seed 0 (" in text
+    assert (
+        "In 1 of 4 runs a class was missed in most scans (median Dice below 0.1): from scratch at 5 %, seed 0 (" in text
+    )
 
 
 def test_without_files_everything_is_not_run(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_study_before_its_first_result(tmp_path: Path) -> None:
     collect(tmp_path / "runs", tmp_path / "evidence", {})
     write(tmp_path / "evidence", tmp_path / "RESULTS.md")
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    assert "**Missing: 16 runs of 19** (16 not run)." in text and "No arm has been measured yet." in text
+    assert "**Missing: 16 runs of 19** (16 without results)." in text and "No arm has been measured yet." in text
     assert "Nothing has been measured yet" in text and not list((tmp_path / "evidence" / "figures").glob("*"))
 
 
@@ -242,7 +242,7 @@ def test_only_validation_is_no_answer(tmp_path: Path) -> None:
     collect(tmp_path / "runs", tmp_path / "evidence", {})
     said = " ".join(plain_words(read_evidence(tmp_path / "evidence")))
     assert "There is no answer yet" in said and "of 5 ways of pretraining we count " in said
-    assert "Of 11 planned trainings 1 is not finished" in said
+    assert "Of 11 planned trainings 1 is missing" in said
 
 
 def test_damaged_files_are_named(whole: Path, tmp_path: Path) -> None:
