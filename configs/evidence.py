@@ -103,7 +103,7 @@ def get_config(spec: str = "hippocampus,tuning") -> ConfigDict:
         c.seeds, c.split.draw_by_seed = (0, 1, 2), False  # so that the labels of a run are what is pretrained on
         c.split.label_fractions = (0.05,)
         c.split.pretraining_extents = (0.05, 1.0)
-        # With the Dice loss alone a class of four is at times never found, whatever a run began with (primary).
+        # With the Dice loss alone a class of four is at times missed, whatever a run began with (primary).
         c.finetune.learning_rate, c.finetune.warmup_steps, c.finetune.cross_entropy_weight = 3e-3, 100, 1.0
         extents = {"labelled": 0.05, "training": 1.0, "training_and_unlabelled": 0.0}
         c.arms = tuple(f"{name}: {_FROZEN} split.pretraining_extent={e}" for name, e in extents.items())
