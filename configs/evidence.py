@@ -57,9 +57,9 @@ _RECIPE = (
     "cross_entropy: start=fresh finetune.cross_entropy_weight=1.0",
     "flips: start=fresh evaluate.flips=('rows','columns')",
 )
-# "ours" is what was best in hippocampus,tuning,wide at its best rate, "frozen" what was best in hippocampus,tuning;
-# "best" is a guess until recipe is complete.
-_BEST = ("best: start=fresh finetune.augmentation=light finetune.max_steps=2500",)
+# "best" is what helped in hippocampus,recipe, trained for longer as there are more labels to learn from; "ours" is what
+# was best in hippocampus,tuning,wide at its best rate, "frozen" what was best in hippocampus,tuning.
+_BEST = ("best: start=fresh finetune.augmentation=light finetune.cross_entropy_weight=1.0 finetune.max_steps=2500",)
 _OURS = "ours: corruption.patch_size=8 transfer.parts=('encoder','decoder')"
 _FROZEN = f"{_PREDICTION} corruption.patch_size=8 transfer.freeze_steps=250"
 _PAPER = f"paper: {_PREDICTION} corruption.patch_size=2"
