@@ -8,12 +8,13 @@ from inpaint_ssl.report.evidence.read import Evidence, EvidenceStudy
 from inpaint_ssl.report.evidence.rules import MARGIN
 from inpaint_ssl.report.evidence.words import arm_words
 from inpaint_ssl.report.kinds.arm_results import Arm
-from inpaint_ssl.report.kinds.arm_tables import BETTER, UNDECIDED, WORSE, verdict_of
+from inpaint_ssl.report.kinds.arm_tables import BETTER, DISAGREE, UNDECIDED, WORSE, verdict_of
 from inpaint_ssl.report.kinds.lost_runs import lost_words
 from inpaint_ssl.report.text import enumeration, interval, percent, ratio, signed
 
 _HEADINGS = ("Labels", "Arm", "What it is", "Dice", "Compared with", "Difference", "Interval", "Verdict", "Higher in",
              "Runs", "Late best", "L2 norm")  # fmt: skip
+_VERDICTS = {v: v for v in (BETTER, WORSE, UNDECIDED)} | {DISAGREE: "with runs that disagree"}
 _NUMERIC = (0, 3, 5, 6, 8, 9, 10, 11)
 
 
@@ -54,16 +55,16 @@ def _summary(study: EvidenceStudy) -> str:
     """How many arms are better, worse and undecided at each label fraction, and the highest one."""
     results, lines = study.results, []
     for fraction in study.fractions:
-        for kind, words in ((True, "pretrained arms"), (False, "other arms from scratch")):
+        for kind, these in ((True, "pretrained arms"), (False, "other arms from scratch")):
             arms = [arm for arm in results.arms if arm.pretrained is kind and arm.control]
             verdicts = [v for arm in arms if (v := verdict_of(results, arm.name, fraction))]
             if not verdicts:
                 continue
-            counts = enumeration([f"{verdicts.count(v)} {v}" for v in (BETTER, WORSE, UNDECIDED) if v in verdicts])
+            counts = enumeration([f"{verdicts.count(v)} {words}" for v, words in _VERDICTS.items() if v in verdicts])
             measured = [arm for arm in arms if verdict_of(results, arm.name, fraction)]
             highest = max(measured, key=lambda arm: study.dice(arm.name, fraction))
             lines.append(
-                f"{percent(fraction)} of the labels, {words}: {counts} (see the column Verdict); highest Dice "
+                f"{percent(fraction)} of the labels, {these}: {counts} (see the column Verdict); highest Dice "
                 f"{ratio(study.dice(highest.name, fraction))} ({highest.label})"
             )
     return bullets(f"{line}." for line in lines)
@@ -107,7 +108,8 @@ def _note(study: EvidenceStudy) -> str:
         "Difference: to the arm compared with, on the scans and runs that both have; interval: "
         f"{percent(1 - results.alpha)}, over subjects, not over training runs. Better: p < {results.alpha:g} of the "
         f"one-sided signed-rank test, adjusted for {results.gains.n_planned} tests (Holm), and the mean higher; worse: "
-        "the interval wholly below 0. Higher in: how many of the runs of both. Late best: runs whose best validation "
+        "the interval wholly below 0. Higher in: how many of the runs of both; where over a tenth of "
+        "them goes against the mean, runs disagree. Late best: runs whose best validation "
         "lies in the last tenth of the steps."
         f"{restored}"
     )
