@@ -10,6 +10,7 @@ from inpaint_ssl.report.evidence.words import arm_words
 from inpaint_ssl.report.kinds.arm_results import Arm
 from inpaint_ssl.report.kinds.arm_tables import BETTER, DISAGREE, UNDECIDED, WORSE, verdict_of
 from inpaint_ssl.report.kinds.lost_runs import lost_words
+from inpaint_ssl.report.kinds.strategy_text import plural
 from inpaint_ssl.report.text import enumeration, interval, percent, ratio, signed
 
 _HEADINGS = ("Labels", "Arm", "What it is", "Dice", "Compared with", "Difference", "Interval", "Verdict", "Higher in",
@@ -107,8 +108,8 @@ def _note(study: EvidenceStudy) -> str:
         f"Class-averaged Dice, means over {study.n_subjects} {results.split} subjects ({study.n_scans} scans). "
         "Difference: to the arm compared with, on the scans and runs that both have; interval: "
         f"{percent(1 - results.alpha)}, over subjects, not over training runs. Better: p < {results.alpha:g} of the "
-        f"one-sided signed-rank test, adjusted for {results.gains.n_planned} tests (Holm), and the mean higher; worse: "
-        "the interval wholly below 0. Higher in: how many of the runs of both; where over a tenth of "
+        f"one-sided signed-rank test, adjusted for {plural(results.gains.n_planned, 'test')} (Holm), and the mean "
+        "higher; worse: the interval wholly below 0. Higher in: how many of the runs of both; where over a tenth of "
         "them goes against the mean, runs disagree. Late best: runs whose best validation "
         "lies in the last tenth of the steps."
         f"{restored}"

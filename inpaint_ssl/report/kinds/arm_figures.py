@@ -13,6 +13,7 @@ from inpaint_ssl.report.drawing import INK, MUTED, PAPER, Drawing
 from inpaint_ssl.report.info import VALIDATION
 from inpaint_ssl.report.kinds.arm_results import Arm, ArmResults
 from inpaint_ssl.report.kinds.strategy_curves import ALL_LABELS, SCRATCH, dice_panel, points
+from inpaint_ssl.report.kinds.strategy_text import plural
 from inpaint_ssl.report.text import interval, percent, ratio, signed
 from inpaint_ssl.statistics import AVERAGE, FROM_SCRATCH
 
@@ -156,7 +157,7 @@ def gains_figure(found: ArmResults) -> Drawing | None:
     level = percent(1 - found.alpha)
     caption = (
         f"Gain in class-averaged Dice over {control} on the {_scans(found)}, with its {level} interval. Filled: "
-        f"significant once adjusted for {gains.n_planned} tests; open: not."
+        f"significant once adjusted for {plural(gains.n_planned, 'test')}, and its runs agree; open: not."
     )
     words = [
         f"{found.label(g.arm)} at {percent(g.label_fraction)} {signed(g.paired.mean_difference)} "

@@ -6,7 +6,7 @@ from inpaint_ssl.report.clinical.text import amount, signed_amount
 from inpaint_ssl.report.info import VALIDATION
 from inpaint_ssl.report.kinds.arm_results import Arm, ArmResults, Measured
 from inpaint_ssl.report.kinds.extent_worth import gain_entries
-from inpaint_ssl.report.kinds.strategy_text import count_entry, p_entry, ratio_entry, signed_entry, text_entry
+from inpaint_ssl.report.kinds.strategy_text import count_entry, p_entry, plural, ratio_entry, signed_entry, text_entry
 from inpaint_ssl.report.parts import MISSING, Column, Entry, TableView
 from inpaint_ssl.report.text import percent, plain, ratio
 from inpaint_ssl.statistics import AVERAGE, ArmSummary
@@ -80,8 +80,8 @@ def dice_table(found: ArmResults) -> TableView:
         "subject averaged first. Gain: over the control, on the scans and runs that both have, with the control's Dice "
         "there and the BCa bootstrap "
         f"interval ({found.bootstrap.resamples:,} resamples, not adjusted). p: one-sided Wilcoxon signed-rank test of "
-        f"subjects; adjusted: Holm, for {found.gains.n_planned} planned tests. Effect: matched-pairs rank-biserial "
-        f"correlation. Better: adjusted p < {found.alpha:g} and the mean higher (bold); worse: the interval wholly "
+        f"subjects; adjusted: Holm, for {plural(found.gains.n_planned, 'planned test')}. Effect: matched-pairs "
+        f"rank-biserial correlation. Better: adjusted p < {found.alpha:g} and the mean higher (bold); worse: the interval wholly "
         "below 0. Late best: fine-tunings whose best validation lies in the last tenth of the steps, so that longer "
         "training might help. Higher in: how many of the compared runs are higher than the control's; where over a "
         "tenth of them goes against the mean, runs disagree, and the arm is neither better nor worse."
