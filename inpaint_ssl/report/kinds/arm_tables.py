@@ -82,7 +82,8 @@ def dice_table(found: ArmResults) -> TableView:
         f"interval ({found.bootstrap.resamples:,} resamples, not adjusted). p: one-sided Wilcoxon signed-rank test of "
         f"subjects; adjusted: Holm, for {plural(found.gains.n_planned, 'planned test')}. Effect: matched-pairs "
         f"rank-biserial correlation. Better: adjusted p < {found.alpha:g} and the mean higher (bold); worse: "
-        "the interval wholly below 0. Late best: fine-tunings whose best validation lies in the last tenth of the steps, so that longer "
+        "the interval wholly below 0. Late best: fine-tunings whose best validation lies in the last tenth of the "
+        "steps, so that longer "
         "training might help. Higher in: how many of the compared runs are higher than the control's; where over a "
         "tenth of them goes against the mean, runs disagree, and the arm is neither better nor worse."
     )
