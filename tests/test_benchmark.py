@@ -208,6 +208,7 @@ def quick_run(tmp_path_factory) -> tuple[dict, str]:
     return json.loads((output / "corruption.json").read_text()), done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_from_end_to_end(quick_run) -> None:
     result, printed = quick_run
     assert (result["benchmark"], result["quick"], result["format_version"]) == ("corruption", True, 1)
@@ -230,6 +231,7 @@ def test_the_command_from_end_to_end(quick_run) -> None:
     assert "…" not in printed
 
 
+@pytest.mark.slow
 def test_the_numbers_follow_from_the_samples(quick_run) -> None:
     result, _ = quick_run
     for row in result["masks"] + result["corruption"]:
@@ -252,6 +254,7 @@ def test_the_numbers_follow_from_the_samples(quick_run) -> None:
         assert row["share"] == row["difference_median_ms"] / np.median(whole)
 
 
+@pytest.mark.slow
 def test_a_gpu_adds_tables_of_batches_alone(quick_run) -> None:
     from experiments.benchmarks import masks, step_share
 

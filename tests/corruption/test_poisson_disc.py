@@ -69,7 +69,9 @@ def corners_and_lattice_uses(n, patch_size, task="context_restoration", size=(51
     return np.asarray(corners), int(jnp.sum(lattice))
 
 
-@pytest.mark.parametrize(("patch_size", "n"), [(64, 2000), (32, 2000), (16, 1000), (8, 400)])
+@pytest.mark.parametrize(
+    ("patch_size", "n"), [(64, 2000), (32, 2000), (16, 1000), pytest.param(8, 400, marks=pytest.mark.slow)]
+)
 def test_paper_settings_never_use_the_lattice(patch_size, n):
     corners, lattice_uses = corners_and_lattice_uses(n, patch_size)
     assert corners.shape == (n, (256 // patch_size) ** 2, 2)

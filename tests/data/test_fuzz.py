@@ -122,6 +122,7 @@ def planted_case(name: str, seed: int, folder: Path) -> Outcome:
     return run_case(name, seed, folder)
 
 
+@pytest.mark.slow
 def test_every_kind_of_failure_is_noticed_and_attributed(tmp_path: Path) -> None:
     for name in PLANTED:
         (tmp_path / name / "set").mkdir(parents=True)

@@ -30,6 +30,7 @@ def short_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_seeds_trained_together_and_streamed_batches_give_the_same_study(short_study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     # Seed 1 first, so that seed 0 is not where it would be without it.
@@ -57,6 +58,7 @@ def test_small_sets_are_cycled_alike_for_both_arms(tmp_path: Path) -> None:
     assert "8 slices, 3 steps an epoch (3 passes), at most 6 steps" in (tmp_path / "study" / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_longer_study_goes_on_where_the_shorter_one_ended(short_study: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "study"
     assert tiny.run(folder, *SHORT, "finetune.max_steps=3") == 0
@@ -69,6 +71,7 @@ def test_a_longer_study_goes_on_where_the_shorter_one_ended(short_study: Path, t
     assert "began from the shorter pretraining" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_what_was_saved_are_refused(short_study: Path, tmp_path: Path, capsys) -> None:
     folder = shutil.copytree(short_study, tmp_path / "study")
     run = folder / "finetune" / "from_scratch_labels-100pct_draw-0_seed-0"

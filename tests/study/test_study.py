@@ -129,6 +129,7 @@ def test_a_study_killed_before_its_summary_is_completed(workdir: Path, tmp_path:
     assert json.loads((folder / "study.json").read_text())["cells"][-1]["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_other_conventions_measure_anew_and_a_kill_mixes_nothing(workdir: Path, tmp_path: Path, monkeypatch) -> None:
     folder, other = tmp_path / "study", "clinical.t2_convention=original_code"
     shutil.copytree(workdir, folder)
@@ -171,6 +172,7 @@ def test_arms_differ_in_the_transferred_tensors_alone(workdir: Path) -> None:
     (workdir / "pretrain" / "seed-0" / "transfer.csv").unlink()
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_give_the_same_study(workdir: Path, tmp_path: Path, capsys) -> None:
     folder, all_labels = tmp_path / "study", "split.label_fractions=(1.0,)"
     assert tiny.run(folder, all_labels, "stage=finetune") == 2

@@ -132,6 +132,7 @@ def test_a_validation_loss_that_is_not_finite_ends_that_seed_alone(tmp_path: Pat
     assert f"of its checkpoints the last good one is {tmp_path / 'checkpoints' / '3'}" in results[0].error
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_named_and_kept_for_replay(tmp_path: Path) -> None:
     """The third step of seed 1 has a gradient that is not finite; the batch and parameters kept show it again."""
     bad = 3  # this slice, whose example id the loss knows, spoils every step that sees it
