@@ -121,12 +121,16 @@ def test_values_are_those_of_python_and_texts_need_no_quotes() -> None:
     assert spec.of_pretraining == (("corruption.patch_size", 4),)
 
 
+def resolved_evidence(spec: str):
+    config = evidence.get_config(spec)
+    config.data.root = "somewhere"
+    return resolve(config, base.get_config())
+
+
 @pytest.mark.parametrize("data", evidence.DATA_SETS)
 @pytest.mark.parametrize("part", evidence.PARTS)
 def test_the_studies_of_the_evidence(data: str, part: str) -> None:
-    config = evidence.get_config(f"{data},{part}")
-    config.data.root = "somewhere"
-    config = resolve(config, base.get_config())
+    config = resolved_evidence(f"{data},{part}")
     chooses = part in ("tuning", "recipe")
     assert evaluated_parts(config) == (("validation",) if chooses else ("test",))
     cells = cells_of(config)
@@ -152,9 +156,7 @@ def test_a_part_of_the_evidence_that_is_none(spec: str) -> None:
 @pytest.mark.parametrize("data", evidence.DATA_SETS)
 @pytest.mark.parametrize("part", evidence.PARTS)
 def test_the_wide_variant_is_the_papers_network_and_its_folder_names_its_command(data: str, part: str) -> None:
-    config = evidence.get_config(f"{data},{part},wide")
-    config.data.root = "somewhere"
-    config = resolve(config, base.get_config())
+    config = resolved_evidence(f"{data},{part},wide")
     assert config.model.filters == (32, 64, 128, 256, 512) and config.study.name == f"{data}_{part}_wide"
     assert config.finetune.learning_rate == 3e-3 and config.finetune.warmup_steps == 100
     name = name_of(config.study.name)

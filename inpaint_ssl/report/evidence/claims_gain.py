@@ -52,8 +52,11 @@ def grows(evidence: Evidence) -> Iterator[Outcome]:
         if len(there) > 1:
             first, last = there[0], there[-1]
             setting = f"{arm.label}: gain at {percent(first)} − gain at {percent(last)} of the labels"
-            runs = _by_run(*([study.by_run(arm.name, control.name, f)] for f in (first, last)))
-            minded = cautions([runs], study.lost_a_class((arm.name, control.name), (first, last)))
+            runs = [study.by_run(arm.name, control.name, f) for f in (first, last)]
+            minded = cautions(
+                [_by_run(runs[:1], runs[1:]), runs[0].values()],
+                study.lost_a_class((arm.name, control.name), (first, last)),
+            )
             yield from _one(study, setting, gains[first], gains[last], minded)
 
 
@@ -73,10 +76,10 @@ def _one(
     return [Outcome(f"{place(study)}; {setting}", figure, verdict_of_gain(found, gain), minded)]
 
 
-def _by_run(first: Sequence[Mapping[Run, float]], second: Sequence[Mapping[Run, float]]) -> list[float]:
-    """Mean of `first` - mean of `second` for each run that all have."""
+def _by_run(first: Sequence[Mapping[Run, float]], second: Sequence[Mapping[Run, float]] = ()) -> list[float]:
+    """Mean of `first` - mean of `second` (0 without any) for each run that all have."""
     runs = set.intersection(*(set(part) for part in (*first, *second)))
-    return [float(np.mean([p[run] for p in first]) - np.mean([p[run] for p in second])) for run in sorted(runs)]
+    return [float(np.mean([p[r] for p in first]) - np.mean([p[r] for p in second] or 0.0)) for r in sorted(runs)]
 
 
 def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -104,7 +107,7 @@ def weakest(evidence: Evidence) -> Iterator[Outcome]:
                 f"{len(cells[True]) + len(cells[False])} classes at label fractions) − elsewhere"
             )
             lost = study.lost_a_class((arm.name, control.name), study.fractions)
-            minded = cautions([_by_run(runs[True], runs[False])], lost)
+            minded = cautions([_by_run(runs[True], runs[False]), _by_run(runs[True])], lost)
             yield from _one(study, setting, _mean(cells[True]), _mean(cells[False]), minded)
 
 
@@ -173,5 +176,5 @@ def hardest(evidence: Evidence) -> Iterator[Outcome]:
             f"classes, {percent(fraction)} of the labels"
         )
         differences = _by_run([runs[hard]], [runs[c] for c in classes if c != hard])
-        minded = cautions([differences], study.lost_a_class((arm.name, control.name), (fraction,)))
+        minded = cautions([differences, runs[hard].values()], study.lost_a_class((arm.name, control.name), (fraction,)))
         yield from _one(study, setting, falls[hard], others, minded, _POINTS)

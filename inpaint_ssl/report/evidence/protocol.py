@@ -114,7 +114,10 @@ def _equal(evidence: Evidence) -> str:
     if not uneven:
         return "All arms of a study were allowed equally many steps, and training scans were augmented alike in all."
     names = enumeration([study.label for study in uneven])
-    return f"All arms of a study train alike, with the exceptions of {names} that follow."
+    return (
+        "All arms of a study were allowed equally many steps, and training scans were augmented alike in all, with the "
+        f"exceptions of {names} that follow."
+    )
 
 
 def _steps(study: EvidenceStudy) -> str:

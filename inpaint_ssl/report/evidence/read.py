@@ -125,8 +125,12 @@ class EvidenceStudy:
         return by_run(values.get((fraction, arm), {}), values.get((fraction, control), {}))
 
     def lost_a_class(self, arms: Collection[str], fractions: Collection[float]) -> bool:
-        """Did a run of one of these arms miss a class in most scans at one of the label fractions?"""
-        return any(run.arm in arms and run.label_fraction in fractions for run in self.results.lost.runs)
+        """Did one of these arms miss a class in most scans, in a run that all of them have at a label fraction?"""
+        values, lost = self.values(), self.results.lost.runs
+        runs = {
+            f: set.intersection(*({case[0] for case in values.get((f, arm), {})} for arm in arms)) for f in fractions
+        }
+        return any(one.arm in arms and one.run in runs.get(one.label_fraction, ()) for one in lost)
 
     def compare(self, first: Mapping[str, float], second: Mapping[str, float] | None = None) -> Paired | None:
         """`first` - `second` over subjects (0 where there is no second) with the study's interval; None without any."""

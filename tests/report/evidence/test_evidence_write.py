@@ -1,5 +1,6 @@
 """RESULTS.md: the same text from the same files, its numbers against SciPy, and what is said of what is missing."""
 
+import json
 import re
 import struct
 import zlib
@@ -216,6 +217,20 @@ def test_trainings_that_disagree_and_lost_structures_are_said(tmp_path: Path) ->
     assert (
         "In 1 of 4 runs a class was missed in most scans (median Dice below 0.1): from scratch at 5 %, seed 0 (" in text
     )
+
+
+@pytest.mark.parametrize(("train", "differ"), [(["a"], False), (["b"], True)])
+def test_studies_that_divide_their_subjects_differently_are_named(
+    tmp_path: Path, train: list[str], differ: bool
+) -> None:
+    """Another hash alone, as other label fractions give, is no other division."""
+    for folder in ("hippocampus_tuning", "hippocampus_recipe"):
+        Runs(tmp_path / "runs", folder, seeds=[0], arms=PRIMARY[:1]).write()
+    path = tmp_path / "runs" / "hippocampus_recipe" / "splits.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"train": train, "sha256": "ef" * 32}))
+    collect(tmp_path / "runs", tmp_path / "evidence", {})
+    text = results_text(read_evidence(tmp_path / "evidence"), "evidence")
+    assert ("The studies of hippocampus divide their subjects differently." in text) is differ
 
 
 def test_without_files_everything_is_not_run(tmp_path: Path) -> None:
